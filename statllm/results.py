@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,6 +88,16 @@ class Estimate:
 
         z = NormalDist().inv_cdf(0.5 + level / 2)
         return Interval(self.value - z * self.se, self.value + z * self.se, level, "normal")
+
+    def named(self, name: str, unit: str = "") -> Estimate:
+        """Return a copy with a name and a unit.
+
+        Examples
+        --------
+        >>> Estimate(0.5, 0.1, 25, "mean").named("accuracy", "share").unit
+        'share'
+        """
+        return replace(self, name=name, unit=unit or self.unit)
 
     def to_dict(self, level: float = 0.95) -> dict[str, Any]:
         """Return the fields and the interval as plain values."""

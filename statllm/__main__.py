@@ -1,0 +1,5 @@
+"""`python -m statllm`."""
+
+from statllm.cli import main
+
+main()

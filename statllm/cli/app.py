@@ -1,0 +1,46 @@
+"""The verbs of the command line, gathered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from statllm._version import __version__
+from statllm.cli.compare import compare
+from statllm.cli.demo import demo
+from statllm.cli.report import report
+from statllm.cli.run import run
+from statllm.cli.sample import sample
+from statllm.cli.score import score
+from statllm.cli.select import select
+from statllm.cli.train import train
+
+app = typer.Typer(
+    name="statllm",
+    help="The statistics of what language models say, and training data chosen by them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"statllm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that come before a verb."""
+
+
+for verb in (demo, sample, score, train, run, compare, report):
+    app.command()(verb)
+app.add_typer(select, name="select")

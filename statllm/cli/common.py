@@ -1,0 +1,90 @@
+"""What several verbs share: column options and how results are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from statllm.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+InputFile = Annotated[
+    Path, typer.Argument(metavar="IN", help="Parquet, JSONL or CSV; nested or long.")
+]
+PromptId = Annotated[str | None, typer.Option(help="The file's column that is our prompt_id.")]
+Prompt = Annotated[str | None, typer.Option(help="… our prompt.")]
+Response = Annotated[str | None, typer.Option(help="… our response.")]
+Answer = Annotated[str | None, typer.Option(help="… our answer.")]
+Reference = Annotated[str | None, typer.Option(help="… our reference (gold answer).")]
+Reward = Annotated[str | None, typer.Option(help="… our reward.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(help="COLUMN=VALUE: only rows of the file that have it; may be repeated."),
+]
+
+
+def mapping(**columns: str | None) -> dict[str, str]:
+    """Return the column options that were given as {our name: the file's name}."""
+    return {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+
+
+def conditions(where: Sequence[str] | None) -> dict[str, str]:
+    """Read COLUMN=VALUE pairs.
+
+    Raises
+    ------
+    InputError
+        If one has no '='.
+    """
+    pairs = {}
+    for condition in where or ():
+        name, equals, value = condition.partition("=")
+        if not equals or not name:
+            raise InputError(f"--where {condition}: COLUMN=VALUE was expected")
+        pairs[name] = value
+    return pairs
+
+
+def console() -> Console:
+    """Return the console for results (standard output)."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def table_of(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Return a plain table; numbers are right-aligned from the second column on."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), box=SIMPLE, title_justify="left", title_style="bold")
+    for place, name in enumerate(columns):
+        table.add_column(escape(name), justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    return table
+
+
+def estimates(title: str, figures: Iterable[Any]) -> Table:
+    """Return a table of `Estimate`s: name, value, 95 % interval, unit, n."""
+    rows = []
+    for figure in figures:
+        interval = figure.interval(0.95)
+        rows.append(
+            (
+                figure.name,
+                f"{figure.value:.4f}",
+                f"{interval:.4f}",
+                interval.method,
+                figure.unit,
+                figure.n,
+            )
+        )
+    return table_of(title, ("figure", "value", "95 % interval", "method", "unit", "n"), rows)

@@ -1,0 +1,124 @@
+"""`statllm score`: one row of statistics per prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from statllm.cli.common import (
+    Answer,
+    InputFile,
+    Prompt,
+    PromptId,
+    Reference,
+    Response,
+    Reward,
+    Where,
+    conditions,
+    console,
+    estimates,
+    mapping,
+)
+
+
+def score(
+    source: InputFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet, JSONL.")],
+    prompt_id: PromptId = None,
+    prompt: Prompt = None,
+    response: Response = None,
+    answer: Answer = None,
+    reference: Reference = None,
+    reward: Reward = None,
+    where: Where = None,
+    extract: Annotated[
+        str,
+        typer.Option(help="How an answer is found in a response: auto, hash, boxed, final, ..."),
+    ] = "auto",
+    equivalence: Annotated[
+        str, typer.Option(help="When two answers are the same: canonical or math-verify.")
+    ] = "canonical",
+    null_answer: Annotated[
+        list[str] | None, typer.Option(help="An answer that means none; may be repeated.")
+    ] = None,
+    entropy: Annotated[
+        str | None, typer.Option(help="Estimator of vote entropy; plugin is the plug-in one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Breaks ties of the majority answer.")] = 0,
+) -> None:
+    """Extract answers, verify them, and write vote and reward statistics, one row per prompt.
+
+    Examples:
+
+        statllm score samples.parquet -o scores.parquet
+
+        statllm score log.csv -o s.parquet --prompt-id qid --response text --reference gold
+
+        statllm score votes.parquet -o s.parquet --where task=gsm --entropy plugin
+    """
+    from statllm.generations import Generations
+    from statllm.scoring import ScoringSettings
+    from statllm.scoring import score as run
+
+    columns = mapping(
+        prompt_id=prompt_id,
+        prompt=prompt,
+        response=response,
+        answer=answer,
+        reference=reference,
+        reward=reward,
+    )
+    generations = Generations.read(source, columns, conditions(where))
+    given: dict[str, Any] = {
+        "extract": extract,
+        "equivalence": equivalence,
+        "null_answers": tuple(null_answer or ()),
+        "seed": seed,
+    }
+    if entropy is not None:
+        given["entropy"] = entropy
+    scored = run(generations, ScoringSettings(**given))
+    scored.write(output)
+    console().print(estimates(f"{output}: {scored.n_prompts} prompts", _figures(scored)))
+
+
+def _figures(scored: Any) -> list[Any]:
+    """Data-set figures of the columns that are there; the prompt is the sampling unit."""
+    import numpy as np
+
+    from statllm.estimators.comparison import mean_estimate
+    from statllm.estimators.selective import auroc
+
+    names = {
+        "vote_share": "share of votes",
+        "vote_entropy": "nats",
+        "majority_correct": "share of prompts",
+        "pass_rate": "share of samples",
+        "reward_mean": "reward",
+        "reward_var": "reward squared",
+        "reward_gap": "reward",
+    }
+    figures = []
+    for name, unit in names.items():
+        if name not in scored:
+            continue
+        values = _numbers(scored, name)
+        values = values[np.isfinite(values)]
+        if len(values):
+            figures.append(mean_estimate(values).named(f"mean {name}", unit))
+    if "majority_correct" in scored and "vote_share" in scored:
+        share = np.nan_to_num(_numbers(scored, "vote_share"), nan=0.0)
+        right = _numbers(scored, "majority_correct")
+        known = np.isfinite(right)
+        label = right[known] > 0.5
+        if 0 < label.sum() < len(label):
+            figures.append(auroc(share[known], label).named("AUROC of vote_share", "probability"))
+    return figures
+
+
+def _numbers(scored: Any, name: str) -> Any:
+    import pyarrow as pa
+
+    return scored.column(name).cast(pa.float64()).to_numpy()

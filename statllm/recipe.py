@@ -1,0 +1,177 @@
+"""A recipe: everything that decides the outcome of a run, as YAML that can be read aloud."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from statllm.errors import InputError
+from statllm.files import existing_file
+from statllm.sampling.settings import SamplingSettings
+from statllm.scoring.settings import ScoringSettings
+from statllm.selection import RULES, RuleSettings
+from statllm.training.settings import PreferenceSettings
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Problems(_Part):
+    """Where prompts come from."""
+
+    source: str = Field(
+        description="A file with prompt_id, prompt and, where known, reference; or 'lab:train', "
+        "'lab:test' for the built-in world."
+    )
+    n: int | None = Field(None, ge=1, description="How many; all when left out.")
+    seed: int = Field(0, description="Seed of the draw, where there are more than `n`.")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Our column name: the file's column name."
+    )
+
+
+class Evaluation(_Part):
+    """What is measured on held-out problems after every iteration."""
+
+    problems: Problems
+    k: int = Field(8, ge=2, description="Samples per problem for majority@k and vote entropy.")
+    temperature: float = Field(1.0, gt=0, description="Of the k samples; greedy is always run.")
+    top_p: float = Field(1.0, gt=0, le=1)
+
+
+class Selection(_Part):
+    """Which rule turns scored samples into preference pairs, with its own settings."""
+
+    rule: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def resolved(self) -> RuleSettings:
+        """Return the rule's settings with its defaults filled in."""
+        if self.rule not in RULES:
+            raise InputError(f"selection.rule '{self.rule}' is unknown; rules: {', '.join(RULES)}")
+        return RULES[self.rule].settings.model_validate(self.settings)
+
+
+class Iteration(_Part):
+    """The settings of one iteration."""
+
+    problems: Problems
+    sampling: SamplingSettings
+    selection: Selection
+    training: PreferenceSettings
+
+
+class Recipe(_Part):
+    """A run of sample -> score -> select -> train -> evaluate, iterated.
+
+    The top-level parts hold for every iteration; an entry of `iterations` overrides single keys
+    for that one, as the papers do with thresholds and temperatures.
+    """
+
+    name: str
+    model: str = Field(description="A model folder, a hub name, or 'lab'.")
+    seed: int = Field(0, ge=0, description="Every other seed derives from this one.")
+    problems: Problems
+    sampling: SamplingSettings = SamplingSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    selection: Selection
+    training: PreferenceSettings
+    evaluation: Evaluation
+    iterations: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    def iteration(self, number: int) -> Iteration:
+        """Return the settings of iteration `number` (from 1) with its overrides and seeds."""
+        parts = {name: getattr(self, name).model_dump() for name in Iteration.model_fields}
+        merged = _merge(parts, self.iterations[number - 1])
+        merged["sampling"]["seed"] = self.derived_seed(number, "sample")
+        merged["training"]["seed"] = self.derived_seed(number, "train")
+        rule = RULES.get(merged["selection"]["rule"])
+        if rule is not None and "seed" in rule.settings.model_fields:
+            merged["selection"]["settings"]["seed"] = self.derived_seed(number, "select")
+        iteration = _validate(TypeAdapter(Iteration), merged, f"iterations[{number}]")
+        _validate_call(iteration.selection.resolved, f"iterations[{number}].selection.settings")
+        return iteration
+
+    def derived_seed(self, iteration: int, stage: str) -> int:
+        """Seed of one stage: a hash, so that neighbouring recipe seeds are unrelated."""
+        digest = hashlib.blake2b(f"{self.seed}/{iteration}/{stage}".encode(), digest_size=4)
+        return int.from_bytes(digest.digest(), "big") >> 1
+
+
+def read_recipe(path: str | Path, **overrides: Any) -> Recipe:
+    """Read a recipe from YAML.
+
+    Parameters
+    ----------
+    path : str or Path
+    **overrides
+        Top-level keys that replace the file's, for example ``seed=3``.
+
+    Raises
+    ------
+    InputError
+        If the file isn't YAML, or a key is unknown, missing or has a wrong value: the key is
+        named with its full path.
+    """
+    import yaml
+
+    path = existing_file(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not a recipe: a mapping of keys was expected")
+    return make_recipe({**content, **overrides}, str(path))
+
+
+def make_recipe(content: Mapping[str, Any], source: str = "the recipe") -> Recipe:
+    """Check a mapping, each iteration included, and return the recipe."""
+    try:
+        recipe: Recipe = _validate(TypeAdapter(Recipe), dict(content))
+        for number in range(1, len(recipe.iterations) + 1):
+            recipe.iteration(number)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the resolved recipe as YAML."""
+    import yaml
+
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
+    return text
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace single keys of nested mappings; an unknown key stays, to be refused later."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _validate(adapter: TypeAdapter[Any], value: Any, place: str = "") -> Any:
+    return _validate_call(lambda: adapter.validate_python(value), place)
+
+
+def _validate_call(call: Any, place: str = "") -> Any:
+    """Run a pydantic validation; its first complaint becomes one sentence."""
+    try:
+        return call()
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([*([place] if place else []), *map(str, first["loc"])])
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"unknown key '{key}'") from error
+        if first["type"] == "missing":
+            raise InputError(f"key '{key}' is missing") from error
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise InputError(f"key '{key}': {message}, got {first['input']!r}") from error

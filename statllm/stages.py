@@ -1,0 +1,334 @@
+"""The five stages of an iteration; each reads files, writes files, and runs in its own process."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from statllm._version import __version__
+from statllm.errors import InputError
+from statllm.files import read_json, sha256, sweep_temporary, write_json, write_parquet
+from statllm.generations import Generations
+from statllm.recipe import Problems, Recipe, read_recipe
+
+STAGES = ("sample", "score", "select", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and its recipe; knows where every artefact lies."""
+
+    folder: Path
+    recipe: Recipe
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open an existing run folder.
+
+        Raises
+        ------
+        InputError
+            If it holds no run.yaml.
+        """
+        folder = Path(folder)
+        if not (folder / "run.yaml").is_file():
+            raise InputError(f"{folder} is not a run folder: run.yaml is missing")
+        return cls(folder, read_recipe(folder / "run.yaml"))
+
+    @property
+    def n_iterations(self) -> int:
+        """Number of iterations after the starting model."""
+        return len(self.recipe.iterations)
+
+    def path(self, iteration: int, name: str) -> Path:
+        """Return the path of an artefact of an iteration."""
+        return self.folder / f"iteration_{iteration}" / name
+
+    def model(self, iteration: int) -> str:
+        """Return the model after `iteration` iterations; 0 is the one that the run starts from."""
+        if iteration == 0:
+            return resolve_model(self.recipe.model)
+        return str(self.path(iteration, "model"))
+
+    def record(self, iteration: int, stage: str) -> Path:
+        """Return the path of the file that says that a stage is complete."""
+        return self.path(iteration, f"{stage}.json")
+
+    def plan(self) -> list[tuple[int, str]]:
+        """Return the stages in order: the starting model is evaluated first."""
+        later = [(k, stage) for k in range(1, self.n_iterations + 1) for stage in STAGES]
+        return [(0, "evaluate"), *later]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage reads, what decides its outcome, what it writes, and how."""
+
+    inputs: Callable[[Run, int], dict[str, str | Path]]
+    settings: Callable[[Run, int], Any]
+    outputs: tuple[str, ...]
+    execute: Callable[[Run, int], dict[str, int]]
+
+
+def resolve_model(name: str) -> str:
+    """Return the folder of the built-in model for 'lab', any other name as it is."""
+    if name != "lab":
+        return name
+    from statllm.lab import model_path
+
+    return str(model_path())
+
+
+def load_problems(source: Problems) -> pa.Table:
+    """Read prompts; `n` of them are drawn with the source's seed, in the file's order.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than `n`.
+    """
+    import numpy as np
+
+    if source.source.startswith("lab:"):
+        from statllm.lab import problems
+
+        return problems(source.source.removeprefix("lab:"), source.n or 1000, source.seed)
+    table = Generations.read(source.source, source.columns).table
+    if source.n is None or source.n == table.num_rows:
+        return table
+    if source.n > table.num_rows:
+        raise InputError(
+            f"{source.source} has {table.num_rows} problems, {source.n} were asked for"
+        )
+    rng = np.random.default_rng(source.seed)
+    return table.take(np.sort(rng.choice(table.num_rows, source.n, replace=False)))
+
+
+# ---- the stages ---------------------------------------------------------------------------------
+
+
+def _sample(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.sampling import sample
+
+    settings = run.recipe.iteration(iteration)
+    table = sample(
+        run.model(iteration - 1),
+        load_problems(settings.problems),
+        settings.sampling,
+        out=run.path(iteration, "samples.parquet"),
+    )
+    lengths = Generations(table).n_samples
+    return {"prompts": table.num_rows, "samples": int(lengths.sum())}
+
+
+def _score(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.scoring import score
+
+    samples = Generations.read(run.path(iteration, "samples.parquet"))
+    scored = score(samples, run.recipe.scoring)
+    scored.write(run.path(iteration, "scores.parquet"))
+    return {"prompts": scored.n_prompts, "votes": int(sum(scored.column("n_votes").to_pylist()))}
+
+
+def _select(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.selection import select
+
+    settings = run.recipe.iteration(iteration).selection
+    scored = Generations.read(run.path(iteration, "scores.parquet"))
+    selection = select(settings.rule, scored, settings.resolved())
+    if selection.pairs.num_rows == 0:
+        raise InputError(
+            f"{settings.rule} kept no pair in iteration {iteration}: {selection.summary()}"
+        )
+    write_parquet(selection.ledger, run.path(iteration, "ledger.parquet"))
+    write_parquet(selection.pairs, run.path(iteration, "pairs.parquet"))
+    kept = sum(selection.ledger["kept"].to_pylist())
+    return {"prompts": scored.n_prompts, "kept": kept, "pairs": selection.pairs.num_rows}
+
+
+def _train(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.training import train_preference
+
+    summary = train_preference(
+        run.model(iteration - 1),
+        run.path(iteration, "pairs.parquet"),
+        run.path(iteration, "model"),
+        run.recipe.iteration(iteration).training,
+        curve=run.path(iteration, "training.parquet"),
+    )
+    return {
+        "pairs": summary.n_pairs,
+        "steps": summary.n_steps,
+        **{f"dropped: {reason}": count for reason, count in sorted(summary.drops.items())},
+    }
+
+
+def _evaluate(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.evaluation import evaluate
+
+    table = evaluate(
+        run.model(iteration),
+        load_problems(run.recipe.evaluation.problems),
+        run.recipe.evaluation,
+        run.recipe.scoring,
+        seed=run.recipe.derived_seed(0, "evaluate"),
+        batch_size=run.recipe.sampling.batch_size,
+        max_new_tokens=run.recipe.sampling.max_new_tokens,
+        work=run.path(iteration, "evaluation.work"),
+    )
+    write_parquet(table, run.path(iteration, "evaluation.parquet"))
+    return {"prompts": table.num_rows}
+
+
+def _from_iteration(part: str) -> Callable[[Run, int], Any]:
+    return lambda run, iteration: getattr(run.recipe.iteration(iteration), part).model_dump()
+
+
+def _artefacts(*names: str) -> Callable[[Run, int], dict[str, str | Path]]:
+    return lambda run, iteration: {name: run.path(iteration, name) for name in names}
+
+
+_STAGES: Mapping[str, Stage] = {
+    "sample": Stage(
+        inputs=lambda run, k: {"model": run.model(k - 1), **_problem_file(run, k)},
+        settings=lambda run, k: run.recipe.iteration(k).model_dump(
+            include={"problems", "sampling"}
+        ),
+        outputs=("samples.parquet",),
+        execute=_sample,
+    ),
+    "score": Stage(
+        inputs=_artefacts("samples.parquet"),
+        settings=lambda run, k: run.recipe.scoring.model_dump(),
+        outputs=("scores.parquet",),
+        execute=_score,
+    ),
+    "select": Stage(
+        inputs=_artefacts("scores.parquet"),
+        settings=_from_iteration("selection"),
+        outputs=("pairs.parquet", "ledger.parquet"),
+        execute=_select,
+    ),
+    "train": Stage(
+        inputs=lambda run, k: {
+            "model": run.model(k - 1),
+            "pairs.parquet": run.path(k, "pairs.parquet"),
+        },
+        settings=_from_iteration("training"),
+        outputs=("model", "training.parquet"),
+        execute=_train,
+    ),
+    "evaluate": Stage(
+        inputs=lambda run, k: {"model": run.model(k)},
+        settings=lambda run, k: {
+            "evaluation": run.recipe.evaluation.model_dump(),
+            "scoring": run.recipe.scoring.model_dump(),
+            "seed": run.recipe.derived_seed(0, "evaluate"),
+            "max_new_tokens": run.recipe.sampling.max_new_tokens,
+        },
+        outputs=("evaluation.parquet",),
+        execute=_evaluate,
+    ),
+}
+
+
+def _problem_file(run: Run, iteration: int) -> dict[str, str | Path]:
+    source = run.recipe.iteration(iteration).problems.source
+    return {} if source.startswith("lab:") else {"problems": source}
+
+
+# ---- completeness -------------------------------------------------------------------------------
+
+
+def stage_key(run: Run, iteration: int, stage: str) -> tuple[str, dict[str, str]]:
+    """Return the digest of all that decides a stage's outcome, and the inputs' digests."""
+    spec = _STAGES[stage]
+    inputs = {name: _digest(path) for name, path in spec.inputs(run, iteration).items()}
+    decides = {
+        "stage": stage,
+        "settings": spec.settings(run, iteration),
+        "inputs": inputs,
+        "statllm": __version__,
+    }
+    text = json.dumps(decides, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest(), inputs
+
+
+def _digest(path: str | Path) -> str:
+    """Digest of a file or folder; a hub name stands for itself."""
+    return sha256(path) if Path(path).exists() else f"name:{path}"
+
+
+def is_complete(run: Run, iteration: int, stage: str) -> bool:
+    """Whether the stage's record fits the recipe, its inputs, and the files that it names."""
+    path = run.record(iteration, stage)
+    if not path.is_file():
+        return False
+    record = read_json(path)
+    if any(not run.path(iteration, name).exists() for name in _STAGES[stage].outputs):
+        return False
+    if record["key"] != stage_key(run, iteration, stage)[0]:
+        return False
+    return all(sha256(run.path(iteration, n)) == d for n, d in record["outputs"].items())
+
+
+def execute(run: Run, iteration: int, stage: str) -> None:
+    """Run one stage and write its record, which makes it complete."""
+    spec = _STAGES[stage]
+    folder = run.path(iteration, "")
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(folder)
+    key, inputs = stage_key(run, iteration, stage)
+    counts = spec.execute(run, iteration)
+    outputs = {name: sha256(run.path(iteration, name)) for name in spec.outputs}
+    record = {"key": key, "inputs": inputs, "outputs": outputs, "counts": counts}
+    write_json(record, run.record(iteration, stage))
+
+
+def adopt(run: Run, other: Run, iteration: int, stage: str) -> bool:
+    """Copy a stage's outputs from another run where exactly the same stage is complete there."""
+    import shutil
+
+    record_path = other.record(iteration, stage)
+    if not record_path.is_file():
+        return False
+    record = read_json(record_path)
+    if record["key"] != stage_key(run, iteration, stage)[0]:
+        return False
+    if not is_complete(other, iteration, stage):
+        return False
+    for name in record["outputs"]:
+        source, target = other.path(iteration, name), run.path(iteration, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, target)
+    write_json(record, run.record(iteration, stage))
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of a stage's process; the loop starts it."""
+    parser = argparse.ArgumentParser(prog="python -m statllm.stages")
+    parser.add_argument("folder")
+    parser.add_argument("iteration", type=int)
+    parser.add_argument("stage", choices=STAGES)
+    given = parser.parse_args(arguments)
+    try:
+        execute(Run.open(given.folder), given.iteration, given.stage)
+    except InputError as error:
+        print(error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

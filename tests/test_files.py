@@ -1,0 +1,113 @@
+"""Files are whole or absent, also when the disk is full or the process is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from statllm.errors import InputError
+from statllm.files import (
+    atomic,
+    atomic_folder,
+    read_json,
+    read_parquet,
+    sha256,
+    sweep_temporary,
+    write_json,
+    write_parquet,
+)
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for text in ("1", "2"):
+        with atomic_folder(tmp_path / "model") as temporary:
+            (temporary / text).write_text(text)
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["2"]
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "model") as temporary:
+        raise RuntimeError
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["2"]
+
+
+def test_disk_full_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """A file-size limit makes write() fail just as a full disk does (EFBIG for ENOSPC)."""
+    script = """
+import resource, signal, sys
+import pyarrow as pa
+from statllm.files import write_parquet
+import pyarrow.parquet
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+import numpy as np
+write_parquet(pa.table({"x": np.random.default_rng(0).random(100_000)}), sys.argv[1])
+"""
+    target = tmp_path / "big.parquet"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(target)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "OSError" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from statllm.files import atomic
+with atomic(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "a")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    sweep_temporary(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_parquet(pa.table({"x": list(range(1000))}), path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"t\.parquet is not a complete Parquet file"):
+        read_parquet(path)
+
+
+def test_missing_empty_and_folder_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "empty.parquet").touch()
+    for name, words in [("no.parquet", "does not exist"), ("empty.parquet", "is empty")]:
+        with pytest.raises(InputError, match=f"{name} {words}"):
+            read_parquet(tmp_path / name)
+    with pytest.raises(InputError, match="is a folder"):
+        read_parquet(tmp_path)
+    (tmp_path / "bad.json").write_text('{"a": 1,\n oops}')
+    with pytest.raises(InputError, match="line 2"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_digests_depend_on_names_and_contents_alone(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_json({"b": 1, "a": 2}, tmp_path / folder / "x.json")
+    assert sha256(tmp_path / "one") == sha256(tmp_path / "two")
+    (tmp_path / "two" / "x.json").rename(tmp_path / "two" / "y.json")
+    assert sha256(tmp_path / "one") != sha256(tmp_path / "two")
+
+
+def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
+    table = pa.table({"x": [["a"], ["b", None]]})
+    write_parquet(table, tmp_path / "1.parquet")
+    write_parquet(table, tmp_path / "2.parquet")
+    assert sha256(tmp_path / "1.parquet") == sha256(tmp_path / "2.parquet")

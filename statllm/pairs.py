@@ -153,23 +153,19 @@ def _as_type(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Chun
 
 def _alike(have: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether `have` is another storage of the same kind of value."""
-    if pa.types.is_null(have):
+    kinds = pa.types
+    if kinds.is_null(have):
         return True
-    if pa.types.is_list(wanted):
+    if kinds.is_list(wanted):
         return _is_list(have) and _alike(have.value_type, wanted.value_type)
-    if pa.types.is_struct(wanted):
-        names = {field.name for field in wanted}
-        return pa.types.is_struct(have) and {field.name for field in have} == names
-    if pa.types.is_string(wanted):
-        return (
-            pa.types.is_string(have)
-            or pa.types.is_large_string(have)
-            or pa.types.is_string_view(have)
-        )
-    if pa.types.is_floating(wanted):
-        return pa.types.is_floating(have) or pa.types.is_integer(have)
-    return pa.types.is_integer(have)
+    if kinds.is_struct(wanted):
+        return kinds.is_struct(have) and {f.name for f in have} == {f.name for f in wanted}
+    if kinds.is_string(wanted):
+        return any((kinds.is_string(have), kinds.is_large_string(have), kinds.is_string_view(have)))
+    if kinds.is_floating(wanted):
+        return any((kinds.is_floating(have), kinds.is_integer(have)))
+    return bool(kinds.is_integer(have))
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_list_view(kind)
+    return any((pa.types.is_list(kind), pa.types.is_large_list(kind), pa.types.is_list_view(kind)))

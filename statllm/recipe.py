@@ -13,7 +13,7 @@ from statllm.errors import InputError
 from statllm.files import existing_file
 from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.settings import ScoringSettings
-from statllm.selection import RULES, RuleSettings
+from statllm.selection import RULES, RuleSettings, settings_of
 from statllm.training.settings import PreferenceSettings
 
 
@@ -53,8 +53,8 @@ class Selection(_Part):
     def resolved(self) -> RuleSettings:
         """Return the rule's settings with its defaults filled in."""
         if self.rule not in RULES:
-            raise InputError(f"selection.rule '{self.rule}' is unknown; rules: {', '.join(RULES)}")
-        return RULES[self.rule].settings.model_validate(self.settings)
+            raise InputError(f"selection rule '{self.rule}' is unknown; rules: {', '.join(RULES)}")
+        return settings_of(self.rule, **self.settings)
 
 
 class Iteration(_Part):

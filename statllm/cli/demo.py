@@ -33,10 +33,11 @@ def demo(
     from statllm.loop import run
     from statllm.recipe import read_recipe
     from statllm.report import write_report
+    from statllm.stages import Run
 
     if fresh and output.exists():
         shutil.rmtree(output)
-    runs = []
+    runs: list[Run] = []
     for name in ("scpo", "irpo"):
         recipe = read_recipe(recipe_path(f"{name}-quick" if quick else name), seed=seed)
         folder = output / name

@@ -21,8 +21,11 @@ from statllm.cli.common import (
     estimates,
     mapping,
 )
+from statllm.cli.settings import with_settings
+from statllm.scoring import ScoringSettings
 
 
+@with_settings(ScoringSettings)
 def score(
     source: InputFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet, JSONL.")],
@@ -33,20 +36,7 @@ def score(
     reference: Reference = None,
     reward: Reward = None,
     where: Where = None,
-    extract: Annotated[
-        str,
-        typer.Option(help="How an answer is found in a response: auto, hash, boxed, final, ..."),
-    ] = "auto",
-    equivalence: Annotated[
-        str, typer.Option(help="When two answers are the same: canonical or math-verify.")
-    ] = "canonical",
-    null_answer: Annotated[
-        list[str] | None, typer.Option(help="An answer that means none; may be repeated.")
-    ] = None,
-    entropy: Annotated[
-        str | None, typer.Option(help="Estimator of vote entropy; plugin is the plug-in one.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Breaks ties of the majority answer.")] = 0,
+    settings: dict[str, Any] | None = None,
 ) -> None:
     """Extract answers, verify them, and write vote and reward statistics, one row per prompt.
 
@@ -59,7 +49,6 @@ def score(
         statllm score votes.parquet -o s.parquet --where task=gsm --entropy plugin
     """
     from statllm.generations import Generations
-    from statllm.scoring import ScoringSettings
     from statllm.scoring import score as run
 
     columns = mapping(
@@ -71,15 +60,7 @@ def score(
         reward=reward,
     )
     generations = Generations.read(source, columns, conditions(where))
-    given: dict[str, Any] = {
-        "extract": extract,
-        "equivalence": equivalence,
-        "null_answers": tuple(null_answer or ()),
-        "seed": seed,
-    }
-    if entropy is not None:
-        given["entropy"] = entropy
-    scored = run(generations, ScoringSettings(**given))
+    scored = run(generations, **(settings or {}))
     scored.write(output)
     console().print(estimates(f"{output}: {scored.n_prompts} prompts", _figures(scored)))
 

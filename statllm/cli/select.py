@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +22,107 @@ from statllm.cli.common import (
     mapping,
     table_of,
 )
+from statllm.cli.settings import with_settings
+from statllm.selection import RULES
 
 select = typer.Typer(no_args_is_help=True, help="Turn scored samples into preference pairs.")
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Pairs, Parquet.")]
-Ledger = Annotated[
-    Path | None, typer.Option(help="One row per prompt: kept or dropped, and why (Parquet).")
-]
-Seed = Annotated[int, typer.Option(help="Breaks ties and draws within clusters.")]
-Preset = Annotated[str | None, typer.Option(help="A paper's settings by name.")]
+_HELP = {
+    "scpo": """Self-consistency: the majority answer against the rarest one, no labels.
+
+    Examples:
+
+        statllm select scpo scores.parquet -o pairs.parquet --ledger ledger.parquet --threshold .5
+
+        statllm select scpo scores.parquet -o pairs.parquet --preset scpo-gsm8k --iteration 2
+    """,
+    "irpo": """Right samples against wrong ones; needs a reference answer or verdicts.
+
+    Examples:
+
+        statllm select irpo scores.parquet -o pairs.parquet --pairs-per-prompt 10
+    """,
+    "rip": """Best against worst reward, on prompts whose worst response is good and long enough.
+
+    Examples:
+
+        statllm select rip rewards.parquet -o pairs.parquet --rejected-reward-quantile .5 \
+--rejected-length-quantile .5 --gap-quantile .5
+    """,
+}
+
+
+def _command(rule: str) -> Callable[..., None]:
+    def command(
+        source: InputFile,
+        output: Annotated[Path, typer.Option("--output", "-o", help="Pairs, Parquet.")],
+        ledger: Annotated[
+            Path | None,
+            typer.Option(help="One row per prompt: kept or dropped, and why (Parquet)."),
+        ] = None,
+        preset: Annotated[
+            str | None, typer.Option(help="A paper's settings; single options override them.")
+        ] = None,
+        iteration: Annotated[int, typer.Option(help="Of the preset, from 1.")] = 1,
+        prompt_id: PromptId = None,
+        prompt: Prompt = None,
+        response: Response = None,
+        answer: Answer = None,
+        reference: Reference = None,
+        reward: Reward = None,
+        where: Where = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        columns = mapping(
+            prompt_id=prompt_id,
+            prompt=prompt,
+            response=response,
+            answer=answer,
+            reference=reference,
+            reward=reward,
+        )
+        base = None if preset is None else _preset(rule, preset, iteration)
+        _run(rule, source, columns, where, output, ledger, base, settings or {})
+
+    command.__doc__ = _HELP.get(rule)
+    return with_settings(RULES[rule].settings)(command)
+
+
+def _preset(rule: str, name: str, iteration: int) -> Any:
+    from statllm.errors import InputError
+    from statllm.selection import preset
+
+    found = preset(name, iteration)
+    if found.rule != rule:
+        raise InputError(f"preset '{name}' is one of rule '{found.rule}', not of '{rule}'")
+    return found.settings
+
+
+def _run(
+    rule: str,
+    source: Path,
+    columns: dict[str, str],
+    where: list[str] | None,
+    output: Path,
+    ledger: Path | None,
+    base: Any,
+    changes: dict[str, Any],
+) -> None:
+    from statllm.generations import Generations
+    from statllm.selection import select as apply
+    from statllm.selection import settings_of
+
+    settings = settings_of(rule, base, **changes)
+    generations = Generations.read(source, columns, conditions(where))
+    selection = apply(rule, generations, settings)
+    selection.write(output, ledger)
+    out = console()
+    rows = [(reason, count) for reason, count in selection.counts().items()]
+    rows.append(("all prompts", selection.ledger.num_rows))
+    out.print(table_of(f"{output}: {selection.pairs.num_rows} pairs", ("reason", "prompts"), rows))
+    for name, bound in selection.thresholds.items():
+        out.print(f"{name} = {bound:.6g}")
+
+
+for _rule in RULES:
+    select.command(_rule)(_command(_rule))

@@ -1,0 +1,161 @@
+"""Samples as generation-table rows, and the shards that a restart goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from statllm._version import __version__
+from statllm.errors import InputError
+from statllm.files import read_parquet, sweep_temporary, write_parquet
+
+if TYPE_CHECKING:
+    from statllm.sampling.decode import Decoded
+    from statllm.sampling.settings import SamplingSettings
+
+_KEY = b"statllm.sampling.key"
+
+#: What the sampler adds to each prompt's row.
+SAMPLED_COLUMNS = (
+    "response", "token_ids", "token_logprobs", "token_logprobs_model", "logprob", "n_tokens",
+    "finish_reason", "prompt_token_ids", "n_near_ties", "seed", "temperature", "top_p", "model",
+)  # fmt: skip
+
+
+def sampled_rows(
+    prompts: pa.Table,
+    prompt_token_ids: Sequence[Sequence[int]],
+    decoded: Sequence[Decoded],
+    texts: Sequence[str],
+    settings: SamplingSettings,
+    model: str,
+) -> pa.Table:
+    """Return the prompts' rows with `SAMPLED_COLUMNS`; samples come prompt after prompt."""
+    rows, n = prompts.num_rows, settings.n
+    lengths = np.array([len(sample.token_ids) for sample in decoded], dtype=np.int32)
+    logprob = [sample.logprobs_model.sum(dtype=np.float64) for sample in decoded]
+    near_ties = np.array([sample.near_ties for sample in decoded], dtype=np.int32)
+    reasons = ["stop" if sample.stopped else "length" for sample in decoded]
+
+    def per_sample(values: pa.Array) -> pa.Array:
+        return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * n, pa.int32()), values)
+
+    def per_token(parts: list[npt.NDArray[Any]], kind: pa.DataType) -> pa.Array:
+        flat = pa.array(np.concatenate(parts) if parts else [], kind)
+        return per_sample(pa.ListArray.from_arrays(_offsets(lengths), flat))
+
+    added = [
+        per_sample(pa.array(texts, pa.string())),
+        per_token([sample.token_ids for sample in decoded], pa.int32()),
+        per_token([sample.logprobs for sample in decoded], pa.float32()),
+        per_token([sample.logprobs_model for sample in decoded], pa.float32()),
+        per_sample(pa.array(logprob, pa.float64())),
+        per_sample(pa.array(lengths)),
+        per_sample(pa.array(reasons, pa.string())),
+        pa.array(prompt_token_ids, pa.list_(pa.int32())),
+        pa.array(near_ties.reshape(rows, n).sum(axis=1, dtype=np.int32)),
+        pa.array(np.full(rows, settings.seed, dtype=np.int64)),
+        pa.array(np.full(rows, settings.temperature)),
+        pa.array(np.full(rows, settings.top_p)),
+        pa.array([model] * rows, pa.string()),
+    ]
+    table = prompts
+    for name, column in zip(SAMPLED_COLUMNS, added, strict=True):
+        table = table.append_column(name, column)
+    return table
+
+
+def _offsets(lengths: npt.NDArray[np.int32]) -> pa.Array:
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+
+
+class Shards:
+    """Runs of `size` prompts, each complete in its file ``<out>.shards/shard-<number>.parquet``.
+
+    Parameters
+    ----------
+    prompts : pa.Table
+    out : Path or None
+        The file that the shards end up in; None keeps them in memory.
+    settings : SamplingSettings
+    model_digest : str
+        What identifies the model's content.
+    """
+
+    def __init__(
+        self, prompts: pa.Table, out: Path | None, settings: SamplingSettings, model_digest: str
+    ) -> None:
+        self.prompts, self.out, self.settings = prompts, out, settings
+        self.model_digest = model_digest
+        self.folder = None
+        if out is not None:
+            if out.is_dir():
+                raise InputError(f"{out} is a folder, a file was expected")
+            self.folder = out.with_name(f"{out.name}.shards")
+            sweep_temporary(self.folder)
+
+    def collect(self, make: Callable[[slice], pa.Table], reused: Callable[[int], None]) -> pa.Table:
+        """Make the shards that are missing, join all of them in `out`, and drop their files.
+
+        Parameters
+        ----------
+        make : callable
+            Gives the table of a run of prompts.
+        reused : callable
+            Told the number of prompts of every shard that is already there.
+        """
+        parts = []
+        for number, rows in enumerate(self._runs()):
+            if self.folder is None:
+                parts.append(make(rows))
+                continue
+            path = self.folder / f"shard-{number:05d}.parquet"
+            key = self._key(rows)
+            part = _complete(path, key)
+            if part is None:
+                write_parquet(make(rows).replace_schema_metadata({_KEY: key}), path)
+                part = read_parquet(path)
+            else:
+                reused(part.num_rows)
+            parts.append(part.replace_schema_metadata(None))
+        table = pa.concat_tables(parts)
+        if self.out is not None and self.folder is not None:
+            write_parquet(table, self.out)
+            shutil.rmtree(self.folder)
+        return table
+
+    def _runs(self) -> Iterator[slice]:
+        """Cut the prompts; an empty table is one empty shard."""
+        size, total = self.settings.shard_size, self.prompts.num_rows
+        for start in range(0, max(total, 1), size):
+            yield slice(start, min(start + size, total))
+
+    def _key(self, rows: slice) -> bytes:
+        """Digest of everything that decides the shard's content."""
+        part = self.prompts.slice(rows.start, rows.stop - rows.start)
+        decides = {
+            "settings": self.settings.model_dump(mode="json"),
+            "model": self.model_digest,
+            "schema": str(part.schema),
+            "prompts": repr(part.to_pylist()),
+            "statllm": __version__,
+        }
+        text = json.dumps(decides, sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest().encode()
+
+
+def _complete(path: Path, key: bytes) -> pa.Table | None:
+    """The shard, if it is whole and was made from the same model, settings and prompts."""
+    try:
+        table = read_parquet(path)
+    except InputError:
+        return None
+    return table if (table.schema.metadata or {}).get(_KEY) == key else None

@@ -1,0 +1,111 @@
+"""Sampling with transformers, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from statllm.errors import InputError
+from statllm.models import encode_prompt, load_model, load_tokenizer, stop_ids
+from statllm.sampling.decode import Decoded, decode
+from statllm.sampling.random import stream_keys
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from statllm.sampling.settings import SamplingSettings
+
+
+class TransformersBackend:
+    """A model with its tokenizer, as a source of samples.
+
+    Parameters
+    ----------
+    model, tokenizer
+        As transformers loads them; the model is used as it is, on its device and in its dtype.
+    settings : SamplingSettings
+
+    Raises
+    ------
+    InputError
+        From the methods: a prompt without tokens or too long for the model.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: SamplingSettings,
+    ) -> None:
+        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        self.stop = stop_ids(model, tokenizer)
+
+    @classmethod
+    def load(cls, source: str | Path, settings: SamplingSettings) -> TransformersBackend:
+        """Load a model folder or hub name in the dtype and on the device of the settings."""
+        model = load_model(source, dtype=settings.dtype, device=settings.device)
+        return cls(model, load_tokenizer(source), settings)
+
+    def encode(self, prompt_ids: Sequence[str], prompts: Sequence[object]) -> list[list[int]]:
+        """Return the token ids of all prompts, each of which leaves room for a response."""
+        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        encoded = []
+        for prompt_id, prompt in zip(prompt_ids, prompts, strict=True):
+            if not isinstance(prompt, str | list):
+                raise InputError(f"the prompt of prompt_id '{prompt_id}' is null")
+            try:
+                ids = encode_prompt(self.tokenizer, prompt)
+            except InputError as error:
+                raise InputError(f"prompt_id '{prompt_id}': {error}") from error
+            if not ids:
+                raise InputError(f"the prompt of prompt_id '{prompt_id}' has no tokens")
+            if longest is not None and len(ids) + self.settings.max_new_tokens > longest:
+                raise InputError(
+                    f"the prompt of prompt_id '{prompt_id}' has {len(ids)} tokens, which with "
+                    f"max_new_tokens {self.settings.max_new_tokens} exceeds the model's {longest} "
+                    "positions"
+                )
+            encoded.append(ids)
+        return encoded
+
+    def sample(
+        self,
+        prompt_ids: Sequence[str],
+        prompts: Sequence[Sequence[int]],
+        on_token: Callable[[int, int], None] = lambda tokens, finished: None,
+    ) -> list[Decoded]:
+        """Return `settings.n` samples of each prompt, prompt after prompt.
+
+        Sequences are decoded in batches of prompts of similar length, which saves padding.
+        """
+        n, size = self.settings.n, self.settings.batch_size
+        lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+        order = np.repeat(np.argsort(lengths, kind="stable"), n)
+        samples = np.tile(np.arange(n), len(prompts))
+        results: list[Decoded | None] = [None] * len(order)
+        for start in range(0, len(order), size):
+            rows, numbers = order[start : start + size], samples[start : start + size]
+            used, owner = np.unique(rows, return_inverse=True)
+            keys = stream_keys(self.settings.seed, [prompt_ids[row] for row in rows], numbers)
+            decoded = decode(
+                self.model,
+                [prompts[row] for row in used],
+                owner,
+                keys,
+                self.stop,
+                self.settings,
+                on_token,
+            )
+            for row, number, result in zip(rows, numbers, decoded, strict=True):
+                results[row * n + number] = result
+        return [result for result in results if result is not None]
+
+    def text(self, token_ids: list[list[int]]) -> list[str]:
+        """Return the texts, without special tokens and otherwise as generated."""
+        texts: list[str] = self.tokenizer.batch_decode(
+            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts

@@ -1,0 +1,53 @@
+"""Settings of scoring."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from statllm.scoring.answers import AnswerRule
+from statllm.scoring.equivalence import Equivalence
+
+
+class ScoringSettings(BaseModel):
+    """How answers are found and compared, and which statistics are reported.
+
+    Examples
+    --------
+    >>> ScoringSettings(rule="hash").rule
+    'hash'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: AnswerRule = Field(
+        default="auto",
+        description="How the final answer is found in a response; 'none' looks for none.",
+    )
+    equivalence: Equivalence = Field(
+        default="canonical",
+        description="When two answers are equal: as they are written ('exact'), in canonical "
+        "form, or where math-verify finds that they mean the same.",
+    )
+    units: bool = Field(
+        default=False,
+        description="Keep words after a number, so that '5 hours' differs from '5 minutes'.",
+    )
+    null_answers: tuple[str, ...] = Field(
+        default=(),
+        description="Answers that stand for no answer, such as 'No answer!'; they don't vote.",
+    )
+    entropy: str = Field(default="jackknife", description="Estimator of the vote entropy.")
+    interval: Literal["wilson", "clopper-pearson", "jeffreys", "goodman"] = Field(
+        default="goodman",
+        description="Interval of the vote share. Goodman's allows for the winning answer having "
+        "been picked after the votes were counted; the others lie too high.",
+    )
+    level: float = Field(default=0.95, gt=0, lt=1, description="Confidence level of that interval.")
+    missing_rewards: Literal["error", "drop", "propagate"] = Field(
+        default="error",
+        description="A null or NaN reward: refuse the table, leave the sample out of its "
+        "prompt's reward statistics, or make these null.",
+    )
+    seed: int = Field(default=0, ge=0, description="Decides between tied majority answers.")

@@ -1,0 +1,180 @@
+"""The folder of an unfinished training, and how its last checkpoint becomes a model folder."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from statllm.errors import InputError
+from statllm.files import atomic_folder, read_json, write_json, write_parquet
+from statllm.models import check_model_folder, is_local
+from statllm.training.settings import TrainingSettings
+
+#: What a trained model folder takes over from the model that it was trained from.
+COPIED_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+
+_HUB_FILES = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
+
+#: The training curve; SFT has `logp` where preferences have the rest.
+CURVE_COLUMNS: dict[str, pa.DataType] = {
+    "step": pa.int32(),
+    "epoch": pa.float64(),
+    "n_rows": pa.int32(),
+    **dict.fromkeys(
+        (
+            "loss",
+            "loss_dpo",
+            "loss_nll",
+            "logp",
+            "logp_chosen",
+            "logp_rejected",
+            "reward_chosen",
+            "reward_rejected",
+            "margin",
+            "accuracy",
+            "weight",
+            "grad_norm",
+            "learning_rate",
+        ),
+        pa.float64(),
+    ),
+}
+
+#: Checkpoints are the folders ``step_<number>``.
+STEP = "step_"
+
+# They don't decide what comes out, so a run may go on with other values.
+_INDIFFERENT = {"checkpoint_every", "logging_steps"}
+
+
+def local_folder(model: str | Path) -> Path:
+    """Return a model's folder; one that is named by its place on the hub is fetched first.
+
+    Raises
+    ------
+    InputError
+        If it isn't a model folder, or can't be fetched.
+    """
+    if is_local(model):
+        return check_model_folder(model)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(model), allow_patterns=list(_HUB_FILES)))
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"model {model} can't be fetched: {reason}") from error
+
+
+def open_partial(out: Path, request: dict[str, Any], settings: TrainingSettings) -> Path:
+    """Return ``<out>.partial``, new or of the same request.
+
+    Raises
+    ------
+    InputError
+        If it belongs to a run with other inputs or settings; the first difference is named.
+    """
+    folder = out.with_name(f"{out.name}.partial")
+    wanted = {**request, **settings.model_dump(mode="json", exclude=_INDIFFERENT)}
+    path = folder / "request.json"
+    if path.exists():
+        found = read_json(path)
+        for key in sorted(wanted.keys() | found.keys()):
+            if wanted.get(key) != found.get(key):
+                raise InputError(
+                    f"{folder} holds an unfinished training with another '{key}'; "
+                    "remove it, or choose another output folder"
+                )
+    else:
+        write_json(wanted, path)
+    return folder
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that no kill can leave a part of it under its name."""
+    hidden = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(hidden, ignore_errors=True)
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def table_digest(table: pa.Table) -> str:
+    """Digest of a table's content, whatever its chunks."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the latest checkpoint of a trainer's folder; each is whole or absent."""
+    steps = [int(path.name.removeprefix(STEP)) for path in folder.glob(f"{STEP}*")]
+    if not steps:
+        return None
+    return folder / f"{STEP}{max(steps)}" / f"checkpoint-{max(steps)}"
+
+
+def finished(folder: Path) -> tuple[Path, list[dict[str, Any]]] | None:
+    """Return the checkpoint of the last step and the log up to it, None if it isn't reached."""
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        return None
+    state = read_json(checkpoint / "trainer_state.json")
+    return (
+        (checkpoint, state["log_history"]) if state["global_step"] >= state["max_steps"] else None
+    )
+
+
+def training_curve(history: list[dict[str, Any]], n_rows: int) -> pa.Table:
+    """Return one row per optimizer step, with those of `CURVE_COLUMNS` that the log has.
+
+    The epoch counts the rows seen; transformers' own counts micro-batches, even short ones.
+    """
+    steps = [row for row in history if "grad_norm" in row]
+    seen = accumulate(row["n_rows"] for row in steps)
+    steps = [{**row, "epoch": rows / n_rows} for row, rows in zip(steps, seen, strict=True)]
+    return pa.table(
+        {
+            name: pa.array([row[name] for row in steps], kind)
+            for name, kind in CURVE_COLUMNS.items()
+            if name in steps[0]
+        }
+    )
+
+
+def publish(
+    checkpoint: Path, start: Path, out: Path, curve: pa.Table, curve_path: str | Path | None
+) -> None:
+    """Write the curve, then the model folder: weights of the checkpoint, all else of `start`.
+
+    transformers would write its own training flags into the configuration (no cache, the
+    tokenizer's padding); the one thing that changed is the precision of the weights.
+    """
+    if curve_path is not None:
+        write_parquet(curve, curve_path)
+    with atomic_folder(out) as folder:
+        config = read_json(start / "config.json")
+        config.pop("torch_dtype", None)
+        write_json({**config, "dtype": "float32"}, folder / "config.json")
+        for name in COPIED_FILES:
+            if (start / name).is_file():
+                shutil.copyfile(start / name, folder / name)
+        for weights in sorted(checkpoint.glob("*.safetensors*")):
+            shutil.copyfile(weights, folder / weights.name)

@@ -1,0 +1,133 @@
+"""Preference losses: pure functions of per-sequence log-probabilities.
+
+All log-probabilities are in nats, summed over the response tokens with the prompt masked; every
+argument is a tensor of shape ``(n_pairs,)``, and so is every result. Nothing is averaged here:
+the trainer divides the sum by the number of pairs of the optimizer batch.
+
+The reference π_ref is the frozen model that the run starts from, M_t, which is also the model
+that generated the responses.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def margin(
+    policy_chosen: Tensor, policy_rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor
+) -> Tensor:
+    """Difference of the log-ratios of chosen and rejected, Δ, in nats.
+
+    ``Δ = [log π(y+|x) − log π_ref(y+|x)] − [log π(y−|x) − log π_ref(y−|x)]``
+
+    Rafailov et al. 2023 (arXiv 2305.18290), eq. 7. It is 0 where the policy is the reference.
+
+    Examples
+    --------
+    >>> import torch
+    >>> margin(torch.tensor(-20.0), torch.tensor(-30.0), torch.tensor(-22.0), torch.tensor(-28.0))
+    tensor(4.)
+    """
+    return (policy_chosen - ref_chosen) - (policy_rejected - ref_rejected)
+
+
+def reward(policy: Tensor, ref: Tensor, beta: float) -> Tensor:
+    """Implicit reward of a response, ``β [log π(y|x) − log π_ref(y|x)]`` (arXiv 2305.18290).
+
+    Examples
+    --------
+    >>> import torch
+    >>> reward(torch.tensor(-20.0), torch.tensor(-22.0), beta=0.5)
+    tensor(1.)
+    """
+    return beta * (policy - ref)
+
+
+def dpo_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    beta: float,
+) -> Tensor:
+    """DPO's sigmoid loss per pair, ``−log σ(β Δ)`` (arXiv 2305.18290, eq. 7).
+
+    It is ln 2 where the policy is the reference.
+
+    Examples
+    --------
+    By hand: βΔ = .1 · 4, so log(1 + e^−.4) = 0.513015.
+
+    >>> import torch
+    >>> logps = [torch.tensor(x) for x in (-20.0, -30.0, -22.0, -28.0)]
+    >>> print(f"{dpo_loss(*logps, beta=0.1):.6f} {dpo_loss(*logps, beta=0.5):.6f}")
+    0.513015 0.126928
+    """
+    return -functional.logsigmoid(
+        beta * margin(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    )
+
+
+def nll_loss(chosen_logps: Tensor, chosen_tokens: Tensor) -> Tensor:
+    """Negative log-likelihood of the chosen response per token of that response, per pair.
+
+    ``−log π(y+|x) / |y+|``, with |y+| the response tokens alone (Pang et al. 2024, arXiv
+    2404.19733 v3, eq. 1).
+
+    Examples
+    --------
+    Two chosen responses of 20 and 200 tokens with a total of 10 and 300 nats. The papers average
+    over pairs, (10/20 + 300/200) / 2 = 1; a mean over the tokens of a batch, as in trl, would let
+    the long response weigh ten times as much, 310/220 = 1.409.
+
+    >>> import torch
+    >>> logps, tokens = torch.tensor([-10.0, -300.0]), torch.tensor([20, 200])
+    >>> print(f"{nll_loss(logps, tokens).mean():.3f} {-logps.sum() / tokens.sum():.3f}")
+    1.000 1.409
+    """
+    return -chosen_logps / chosen_tokens
+
+
+def preference_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    chosen_tokens: Tensor,
+    weight: Tensor,
+    beta: float,
+    alpha: float,
+) -> Tensor:
+    """Weighted DPO plus NLL per pair, ``w · (L_DPO + α · L_NLL)``.
+
+    DPO is w = 1, α = 0; IRPO is w = 1, α = 1 (arXiv 2404.19733 v3); ScPO has the vote margin
+    ``w(x) = (V(y+) − V(y−)) / k`` on both terms and α = 1 (Prasad et al. 2024, arXiv 2411.04109
+    v3, eq. 3).
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected, ref_chosen, ref_rejected : Tensor
+        Summed log-probabilities, nats.
+    chosen_tokens : Tensor
+        Tokens of the chosen response, the end-of-sequence token included.
+    weight : Tensor
+        Of the pair; the mean is later taken over pairs, not over the sum of weights.
+    beta, alpha : float
+        Strength of the reference, and of the NLL term.
+
+    Examples
+    --------
+    By hand, with |y+| = 40: IRPO at β = .1 is 0.513015 + 20/40; ScPO at β = .5 and w = .5 is
+    .5 · (0.126928 + .5).
+
+    >>> import torch
+    >>> logps = [torch.tensor([x]) for x in (-20.0, -30.0, -22.0, -28.0)]
+    >>> tokens = torch.tensor([40])
+    >>> irpo = preference_loss(*logps, tokens, torch.tensor([1.0]), beta=0.1, alpha=1.0)
+    >>> scpo = preference_loss(*logps, tokens, torch.tensor([0.5]), beta=0.5, alpha=1.0)
+    >>> print(f"{irpo.item():.6f} {scpo.item():.6f}")
+    1.013015 0.313464
+    """
+    dpo = dpo_loss(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta)
+    return weight * (dpo + alpha * nll_loss(policy_chosen, chosen_tokens))

@@ -1,0 +1,233 @@
+"""Train a model folder into another one; a run that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from statllm.files import read_parquet, sha256
+from statllm.pairs import check_pairs
+from statllm.training.data import Rows, check_examples, model_limits, to_rows
+from statllm.training.folder import (
+    discard,
+    finished,
+    latest_checkpoint,
+    local_folder,
+    open_partial,
+    publish,
+    table_digest,
+    training_curve,
+)
+from statllm.training.settings import PreferenceSettings, SFTSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
+
+    from statllm.training.trainer import OptimizerBatchTrainer
+
+    #: Builds the trainer for the rows, in a folder.
+    Build = Callable[[Rows, PreTrainedTokenizerBase, Path], OptimizerBatchTrainer]
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a training did.
+
+    Parameters
+    ----------
+    model : Path
+        The trained model's folder.
+    n_input, n_pairs, n_steps : int
+        Rows of the input, rows that were trained on (pairs, or examples of SFT), and optimizer
+        steps. `n_pairs` and the drops add up to `n_input`.
+    drops : dict
+        Number of rows that were dropped, by reason.
+    dropped : pa.Table
+        Each of them: ``row``, ``prompt_id``, ``reason``.
+    curve : pa.Table
+        One row per optimizer step, each figure a mean over its whole batch. ``margin`` is Δ in
+        nats, the rewards are β times the log-ratios, log-probabilities are nats per response.
+    """
+
+    model: Path
+    n_input: int
+    n_pairs: int
+    n_steps: int
+    drops: dict[str, int]
+    dropped: pa.Table
+    curve: pa.Table
+
+
+def train_preference(
+    model: str | Path,
+    pairs: pa.Table | str | Path,
+    out: str | Path,
+    settings: PreferenceSettings,
+    *,
+    reference: str | Path | None = None,
+    curve: str | Path | None = None,
+    progress: bool = True,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TrainingSummary:
+    """Train a model on preference pairs.
+
+    Parameters
+    ----------
+    model : str or Path
+        The model that the run starts from, M_t: a folder, or a name on the hub.
+    pairs : pa.Table or path
+        See `statllm.pairs`. Token ids are used as they are where the table has them.
+    out : str or Path
+        Folder of the trained model; it appears, or is replaced, as a whole at the end. Until
+        then the work lies in ``<out>.partial``, from which an interrupted run goes on: on a CPU
+        the result is the same to the last bit.
+    settings : PreferenceSettings
+    reference : str or Path, optional
+        The reference model; left out, it is `model`, as the papers have it.
+    curve : str or Path, optional
+        Where to write the training curve (Parquet).
+    progress : bool
+        Show progress, and what was dropped, on the error stream.
+    callbacks : sequence of transformers.TrainerCallback
+
+    Returns
+    -------
+    TrainingSummary
+
+    Raises
+    ------
+    InputError
+        If the pairs or the model are not usable, no pair is left, or ``<out>.partial`` belongs
+        to another run.
+    RuntimeError
+        If the first loss isn't ln 2, or a loss isn't a number.
+    """
+    start = local_folder(model)
+    table = check_pairs(pairs if isinstance(pairs, pa.Table) else read_parquet(pairs))
+    other = None if reference is None else local_folder(reference)
+    reference_digest = None if other is None else sha256(other)
+    starts_at_reference = other is None or reference_digest == sha256(start)
+
+    def build(
+        rows: Rows, tokenizer: PreTrainedTokenizerBase, folder: Path
+    ) -> OptimizerBatchTrainer:
+        from statllm.models import load_model
+        from statllm.training.preference import PreferenceTrainer
+
+        return PreferenceTrainer(
+            load_model(start),
+            rows.table,
+            settings,
+            tokenizer,
+            folder,
+            ref_model=None if other is None else load_model(other),
+            starts_at_reference=starts_at_reference,
+            callbacks=callbacks,
+        )
+
+    must_end = ("chosen",) if settings.keep_truncated_rejected else ("chosen", "rejected")
+    request = {"kind": "preference", "reference": reference_digest}
+    responses = ("chosen", "rejected")
+    return _train(
+        start, table, responses, must_end, Path(out), settings, request, build, curve, progress
+    )
+
+
+def train_sft(
+    model: str | Path,
+    data: pa.Table | str | Path,
+    out: str | Path,
+    settings: SFTSettings,
+    *,
+    curve: str | Path | None = None,
+    progress: bool = True,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TrainingSummary:
+    """Train a model on responses: the weighted NLL per token of each, the prompt masked.
+
+    Parameters
+    ----------
+    data : pa.Table or path
+        ``prompt`` or ``prompt_ids``, ``response`` or ``response_ids``, and, where wanted,
+        ``weight``; see `statllm.training.data.EXAMPLE_COLUMNS`.
+    model, out, settings, curve, progress, callbacks
+        As in `train_preference`, and so are the result and what is raised.
+    """
+    start = local_folder(model)
+    table = check_examples(data if isinstance(data, pa.Table) else read_parquet(data))
+
+    def build(
+        rows: Rows, tokenizer: PreTrainedTokenizerBase, folder: Path
+    ) -> OptimizerBatchTrainer:
+        from statllm.models import load_model
+        from statllm.training.sft import SFTTrainer
+
+        return SFTTrainer(
+            load_model(start), rows.table, settings, tokenizer, folder, callbacks=callbacks
+        )
+
+    responses = ("response",)
+    return _train(
+        start,
+        table,
+        responses,
+        responses,
+        Path(out),
+        settings,
+        {"kind": "sft"},
+        build,
+        curve,
+        progress,
+    )
+
+
+def _train(
+    start: Path,
+    table: pa.Table,
+    responses: tuple[str, ...],
+    must_end: tuple[str, ...],
+    out: Path,
+    settings: TrainingSettings,
+    request: dict[str, str | None],
+    build: Build,
+    curve: str | Path | None,
+    progress: bool,
+) -> TrainingSummary:
+    """Tokenize, train from the last checkpoint if there is one, and publish the last one."""
+    from statllm.models import load_tokenizer
+    from statllm.training.progress import ProgressLine
+
+    tokenizer = load_tokenizer(start)
+    limits = model_limits(
+        start, tokenizer, settings.max_length, must_end if settings.require_eos else ()
+    )
+    rows = to_rows(table, responses, tokenizer, limits)
+    request = {**request, "model": sha256(start), "data": table_digest(table)}
+    folder = open_partial(out, request, settings)
+    with ProgressLine(settings.logging_steps, shown=progress) as line:
+        line.rows(table.num_rows, rows.drops)
+        if finished(folder) is None:
+            trainer = build(rows, tokenizer, folder)
+            trainer.add_callback(line)
+            last = latest_checkpoint(folder)
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    done = finished(folder)
+    if done is None:
+        raise RuntimeError("the training was stopped before its last step")
+    checkpoint, history = done
+    steps = training_curve(history, rows.table.num_rows)
+    publish(checkpoint, start, out, steps, curve)
+    discard(folder)
+    return TrainingSummary(
+        model=out,
+        n_input=table.num_rows,
+        n_pairs=rows.table.num_rows,
+        n_steps=steps.num_rows,
+        drops=rows.drops,
+        dropped=rows.dropped,
+        curve=steps,
+    )

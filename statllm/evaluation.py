@@ -176,7 +176,7 @@ def compare(before: pa.Table, after: pa.Table, column: str) -> tuple[Estimate, T
         raise InputError("the two tables have no prompt_id in common")
     a = _floats(before, column)[[place[keys[row]] for row in rows]]
     b = _floats(after, column)[rows]
-    return paired_difference(b, a), mcnemar(b.astype(bool), a.astype(bool))
+    return paired_difference(a, b), mcnemar(a.astype(bool), b.astype(bool))
 
 
 def run_metrics(run: Run) -> pa.Table:

@@ -93,7 +93,7 @@ class Recipe(_Part):
         rule = RULES.get(merged["selection"]["rule"])
         if rule is not None and "seed" in rule.settings.model_fields:
             merged["selection"]["settings"]["seed"] = self.derived_seed(number, "select")
-        iteration = _validate(TypeAdapter(Iteration), merged, f"iterations[{number}]")
+        iteration: Iteration = _validate(TypeAdapter(Iteration), merged, f"iterations[{number}]")
         _validate_call(iteration.selection.resolved, f"iterations[{number}].selection.settings")
         return iteration
 

@@ -99,7 +99,8 @@ def load_problems(source: Problems) -> pa.Table:
     if source.source.startswith("lab:"):
         from statllm.lab import problems
 
-        return problems(source.source.removeprefix("lab:"), source.n or 1000, source.seed)
+        split: Any = source.source.removeprefix("lab:")  # an unknown one is refused there
+        return problems(split, source.n or 1000, source.seed)
     table = Generations.read(source.source, source.columns).table
     if source.n is None or source.n == table.num_rows:
         return table

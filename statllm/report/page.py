@@ -134,7 +134,7 @@ def _run(place: int, data: RunData) -> dict[str, Any]:
     recipe, style = data.run.recipe, style_of(place)
     return {
         "label": data.label,
-        "swatch": Markup(plot_swatch(style, f"swatch-{place}")),
+        "swatch": Markup(plot_swatch(style)),
         "colour": style.colour,
         "what": describe_run(data).rstrip(","),
         "key": _key_figures(data),

@@ -58,15 +58,20 @@ def style_of(place: int) -> Style:
     return STYLES[place % len(STYLES)]
 
 
-def plot_swatch(style: Style, ident: str) -> str:
-    """Draw a run's line and marker for the page's legend."""
-    with _figure() as (figure, axes):
-        figure.set_size_inches(0.42, 0.16)
-        axes.set_position((0.0, 0.0, 1.0, 1.0))
-        axes.set_axis_off()
-        axes.plot([0, 2], [0, 0], color=style.colour, linestyle=style.line, linewidth=1.8)
-        axes.plot([1], [0], color=style.colour, marker=style.marker, markersize=5.5)
-        return _svg(figure, ident, "")
+def plot_swatch(style: Style) -> str:
+    """Draw a run's line and marker for the page's legends; it has no ids, so it can recur."""
+    from matplotlib.markers import MarkerStyle
+
+    marker = MarkerStyle(style.marker)
+    path = marker.get_path().transformed(marker.get_transform())
+    outline = np.asarray(path.to_polygons()[0], dtype=np.float64)
+    points = " ".join(f"{17 + 8 * x:.1f},{6 - 8 * y:.1f}" for x, y in outline)
+    dashes = " ".join(f"{2 * length:g}" for length in style.dashes) or "none"
+    return (
+        '<svg aria-hidden="true" viewBox="0 0 34 12" class="plot">'
+        f'<path d="M1 6H33" stroke="{style.colour}" stroke-width="2" '
+        f'stroke-dasharray="{dashes}"/><polygon points="{points}" fill="{style.colour}"/></svg>'
+    )
 
 
 def plot_courses(courses: Mapping[int, Course], lowest: float, ident: str, label: str) -> str:
@@ -245,8 +250,8 @@ def _light(axes: Axes) -> None:
 def _svg(figure: Figure, ident: str, label: str) -> str:
     """Return the figure as an <svg> that can stand in a page beside others.
 
-    Ids that are referred to get the prefix `ident`, the others go; the size is left to the page; metadata (a date, a version) is
-    left out, so that equal numbers give equal bytes.
+    Ids that are referred to get the prefix `ident`, the others go; the size is left to the page.
+    Metadata (a date, a version) is left out, so that equal numbers give equal bytes.
     """
     from html import escape
 
@@ -264,8 +269,8 @@ def _svg(figure: Figure, ident: str, label: str) -> str:
     text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{ident}-", text)
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None  # matplotlib always writes one
-    said = f'role="img" aria-label="{escape(visible(label))}"' if label else 'aria-hidden="true"'
-    head = f'<svg {said} {box.group()} class="plot">'
+    said = escape(visible(label))
+    head = f'<svg role="img" aria-label="{said}" {box.group()} class="plot">'
     body = text[text.index(">") + 1 :]
     # matplotlib refers to markers by xlink:href; HTML knows href alone.
     return (head + body.replace("xlink:href=", "href=")).strip()

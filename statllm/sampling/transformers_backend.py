@@ -90,15 +90,18 @@ class TransformersBackend:
             rows, numbers = order[start : start + size], samples[start : start + size]
             used, owner = np.unique(rows, return_inverse=True)
             keys = stream_keys(self.settings.seed, [prompt_ids[row] for row in rows], numbers)
-            decoded = decode(
-                self.model,
-                [prompts[row] for row in used],
-                owner,
-                keys,
-                self.stop,
-                self.settings,
-                on_token,
-            )
+            try:
+                decoded = decode(
+                    self.model,
+                    [prompts[row] for row in used],
+                    owner,
+                    keys,
+                    self.stop,
+                    self.settings,
+                    on_token,
+                )
+            except FloatingPointError as error:
+                raise InputError(f"the model can't be sampled from: {error}") from error
             for row, number, result in zip(rows, numbers, decoded, strict=True):
                 results[row * n + number] = result
         return [result for result in results if result is not None]

@@ -20,13 +20,14 @@ _HASH = re.compile(r"####[ \t]{0,20}([^\n#][^\n]{0,400})")
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,5}\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed[ \t]{1,5}([^\s{}$\\]{1,40})")
 _PHRASE = re.compile(
-    r"""\banswers?
+    r"""\b(?:answers?|(?:correct|right|best)[ ](?:option|choice))
         (?:[ ]to[ ][^\n.:?!]{1,80}?(?=[ ](?:is|are|was)\b))?        # "the answer to this is"
         ["'*_`]{0,3} \s{0,3} (?: (?:is|are|was)\b | [:=] ) [*_:=\s]{0,8}
       | \bfinal[ ]answer [*_`#]{0,3} [ \t]{0,5} \n [*_\s]{0,8}      # a heading of its own
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_BRACKETED = re.compile(r"\s{0,3}\(([A-J])\)(?!\w)")
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\[^\n]){1,400}+)"')  # a JSON string
 _SENTENCE_END = re.compile(
     r"""(?<![A-Z]) [.!?] ["')*$\]]{0,3} \s{1,20} (?=[A-Z])          # not after an initial
@@ -74,8 +75,9 @@ def extract(text: str | None, rule: AnswerRule = "auto") -> str | None:
         =========  ==========================================================================
         hash       what follows the last ``####`` on its line (GSM8K)
         boxed      the last ``\boxed{...}``, braces balanced (MATH)
-        final      what follows the last "answer is", "answer:", "Final answer:" to the end of
-                   the sentence or line; also the value of a JSON key ``"answer"``
+        final      what follows the last "answer is", "answer:", "Final answer:", "correct option
+                   is" to the end of the sentence or line; also the value of a JSON key
+                   ``"answer"``; of "(B) 42 apples" the letter
         option     a letter A to J: after "answer is", alone, at the start, or last in brackets
         number     the last number: thousands separators, decimals, currency, percent, p/q
         text       the whole text
@@ -187,8 +189,9 @@ def _boxed_at(text: str) -> _Hit:
 
 def _final_at(text: str) -> _Hit:
     hit = _MISS
-    if "answer" not in text.lower():  # much faster than the search below
-        return hit
+    lower = text.lower()
+    if not any(word in lower for word in ("answer", "option", "choice")):
+        return hit  # much faster than the search
     for match in _PHRASE.finditer(text):
         start = match.end()
         quoted = _QUOTED.match(text, start)
@@ -203,6 +206,9 @@ def _sentence(text: str, start: int) -> str | None:
     line = text[start : start + _LONGEST + 1].split("\n", 1)[0]
     if len(line) > _LONGEST:
         return None
+    option = _BRACKETED.match(line)
+    if option:  # "(B) 42 apples"
+        return option[1]
     end = _SENTENCE_END.search(line)
     return _trim(line[: end.start()] if end else line)
 

@@ -78,7 +78,7 @@ def rip(generations: Generations, settings: RipSettings | None = None) -> Select
 
     padded = np.append(rewards, np.nan)  # index -1: no response
     reward = np.where(paired, padded[worst], np.nan)
-    # 8.9 - 7.9 must be 1: the digits that subtraction makes up are rounded off.
+    # 8.3 - 7.3 must be 1: the digits that subtraction makes up are rounded off.
     gap = np.round(np.where(paired, padded[best], np.nan) - reward, 12)
     length = _lengths(samples, worst, settings)
     reasons = Reasons(n)

@@ -21,7 +21,7 @@ from statllm.selection.result import Reasons, Selection, build_ledger
 from statllm.selection.settings import ScpoSettings
 
 _CHOSEN, _REJECTED = 2, 3  # purposes of the draws inside a cluster
-_SLACK = 1e-9  # .7 * 10 is 7.000000000000001 in floating point
+_SLACK = 1e-9  # .28 * 25 is 7.000000000000001 in floating point
 
 
 def scpo(generations: Generations, settings: ScpoSettings | None = None) -> Selection:

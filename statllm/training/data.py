@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from statllm.errors import InputError
 from statllm.models import encode_prompt
 from statllm.pairs import REQUIRED_COLUMNS, check_columns, check_weights
+from statllm.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -83,22 +84,23 @@ class Limits:
 def model_limits(
     model: Path,
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None,
+    settings: TrainingSettings,
     must_end: Collection[str],
 ) -> Limits:
-    """Return the limits that a model folder's configuration sets.
+    """Return the limits that a model folder and the settings set together.
 
     Raises
     ------
     InputError
-        If `max_length` is more than the model takes.
+        If `settings.max_length` is more than the model takes.
     """
     from transformers import AutoConfig, GenerationConfig
 
     config = AutoConfig.from_pretrained(model).get_text_config()
     longest = getattr(config, "max_position_embeddings", None) or sys.maxsize
-    if max_length is not None and max_length > longest:
-        raise InputError(f"max_length {max_length} is more than the model's {longest} tokens")
+    wanted = settings.max_length
+    if wanted is not None and wanted > longest:
+        raise InputError(f"max_length {wanted} is more than the model's {longest} tokens")
     ends = [tokenizer.eos_token_id, config.eos_token_id]
     if (model / "generation_config.json").is_file():
         ends.append(GenerationConfig.from_pretrained(model).eos_token_id)
@@ -106,8 +108,8 @@ def model_limits(
     return Limits(
         eos_ids=frozenset(token for token in flat if token is not None),
         vocab_size=config.vocab_size,
-        max_length=max_length or longest,
-        must_end=must_end,
+        max_length=wanted or longest,
+        must_end=must_end if settings.require_eos else (),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from statllm.errors import InputError
-from statllm.files import atomic_folder, read_json, write_json, write_parquet
+from statllm.files import atomic_folder, read_json, sweep_temporary, write_json, write_parquet
 from statllm.models import check_model_folder, is_local
 from statllm.training.settings import TrainingSettings
 
@@ -83,17 +83,32 @@ def local_folder(model: str | Path) -> Path:
         raise InputError(f"model {model} can't be fetched: {reason}") from error
 
 
-def open_partial(out: Path, request: dict[str, Any], settings: TrainingSettings) -> Path:
-    """Return ``<out>.partial``, new or of the same request.
+def open_partial(
+    out: str | Path, start: Path, inputs: dict[str, str], settings: TrainingSettings
+) -> Path:
+    """Return ``<out>.partial``, new or of a run with the same inputs and settings.
 
     Raises
     ------
     InputError
-        If it belongs to a run with other inputs or settings; the first difference is named.
+        If it belongs to another run (the first difference is named), or if `out` is the starting
+        model or something else that mustn't be replaced.
     """
+    out = Path(out)
+    if out.exists() and out.resolve() == start.resolve():
+        raise InputError(f"{out} is the model that the training starts from; choose another output")
+    ours = (out / "config.json").is_file() or (out.is_dir() and not any(out.iterdir()))
+    if out.exists() and not ours:
+        raise InputError(f"{out} exists and isn't a model folder; choose another output")
     folder = out.with_name(f"{out.name}.partial")
-    wanted = {**request, **settings.model_dump(mode="json", exclude=_INDIFFERENT)}
+    kind = type(settings).__name__
+    decides = settings.model_dump(mode="json", exclude=_INDIFFERENT)
+    wanted = {"kind": kind, **inputs, **decides}
     path = folder / "request.json"
+    if folder.exists():
+        sweep_temporary(folder)
+        if not path.exists() and any(folder.iterdir()):
+            raise InputError(f"{folder} is in the way: it isn't the folder of a training")
     if path.exists():
         found = read_json(path)
         for key in sorted(wanted.keys() | found.keys()):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from statllm.files import read_parquet, sha256
+from statllm.models import load_model, load_tokenizer
 from statllm.pairs import check_pairs
 from statllm.training.data import Rows, check_examples, model_limits, to_rows
 from statllm.training.folder import (
@@ -22,15 +23,13 @@ from statllm.training.folder import (
     table_digest,
     training_curve,
 )
-from statllm.training.settings import PreferenceSettings, SFTSettings, TrainingSettings
+from statllm.training.progress import ProgressLine
+from statllm.training.settings import PreferenceSettings, SFTSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from transformers import TrainerCallback
 
     from statllm.training.trainer import OptimizerBatchTrainer
-
-    #: Builds the trainer for the rows, in a folder.
-    Build = Callable[[Rows, PreTrainedTokenizerBase, Path], OptimizerBatchTrainer]
 
 
 @dataclass(frozen=True)
@@ -107,15 +106,17 @@ def train_preference(
         If the first loss isn't ln 2, or a loss isn't a number.
     """
     start = local_folder(model)
-    table = check_pairs(pairs if isinstance(pairs, pa.Table) else read_parquet(pairs))
     other = None if reference is None else local_folder(reference)
-    reference_digest = None if other is None else sha256(other)
-    starts_at_reference = other is None or reference_digest == sha256(start)
+    table = check_pairs(pairs if isinstance(pairs, pa.Table) else read_parquet(pairs))
+    tokenizer = load_tokenizer(start)
+    must_end = ["chosen"] if settings.keep_truncated_rejected else ["chosen", "rejected"]
+    limits = model_limits(start, tokenizer, settings, must_end)
+    rows = to_rows(table, ["chosen", "rejected"], tokenizer, limits)
+    inputs = {"model": sha256(start), "data": table_digest(table)}
+    inputs["reference"] = inputs["model"] if other is None else sha256(other)
+    folder = open_partial(out, start, inputs, settings)
 
-    def build(
-        rows: Rows, tokenizer: PreTrainedTokenizerBase, folder: Path
-    ) -> OptimizerBatchTrainer:
-        from statllm.models import load_model
+    def trainer() -> OptimizerBatchTrainer:
         from statllm.training.preference import PreferenceTrainer
 
         return PreferenceTrainer(
@@ -125,16 +126,12 @@ def train_preference(
             tokenizer,
             folder,
             ref_model=None if other is None else load_model(other),
-            starts_at_reference=starts_at_reference,
+            starts_at_reference=inputs["reference"] == inputs["model"],
             callbacks=callbacks,
         )
 
-    must_end = ("chosen",) if settings.keep_truncated_rejected else ("chosen", "rejected")
-    request = {"kind": "preference", "reference": reference_digest}
-    responses = ("chosen", "rejected")
-    return _train(
-        start, table, responses, must_end, Path(out), settings, request, build, curve, progress
-    )
+    line = ProgressLine(settings.logging_steps, shown=progress)
+    return _finish(trainer, folder, start, Path(out), rows, line, curve)
 
 
 def train_sft(
@@ -159,62 +156,41 @@ def train_sft(
     """
     start = local_folder(model)
     table = check_examples(data if isinstance(data, pa.Table) else read_parquet(data))
+    tokenizer = load_tokenizer(start)
+    rows = to_rows(
+        table, ["response"], tokenizer, model_limits(start, tokenizer, settings, ["response"])
+    )
+    inputs = {"model": sha256(start), "data": table_digest(table)}
+    folder = open_partial(out, start, inputs, settings)
 
-    def build(
-        rows: Rows, tokenizer: PreTrainedTokenizerBase, folder: Path
-    ) -> OptimizerBatchTrainer:
-        from statllm.models import load_model
+    def trainer() -> OptimizerBatchTrainer:
         from statllm.training.sft import SFTTrainer
 
         return SFTTrainer(
             load_model(start), rows.table, settings, tokenizer, folder, callbacks=callbacks
         )
 
-    responses = ("response",)
-    return _train(
-        start,
-        table,
-        responses,
-        responses,
-        Path(out),
-        settings,
-        {"kind": "sft"},
-        build,
-        curve,
-        progress,
-    )
+    line = ProgressLine(settings.logging_steps, shown=progress)
+    return _finish(trainer, folder, start, Path(out), rows, line, curve)
 
 
-def _train(
+def _finish(
+    trainer: Callable[[], OptimizerBatchTrainer],
+    folder: Path,
     start: Path,
-    table: pa.Table,
-    responses: tuple[str, ...],
-    must_end: tuple[str, ...],
     out: Path,
-    settings: TrainingSettings,
-    request: dict[str, str | None],
-    build: Build,
+    rows: Rows,
+    line: ProgressLine,
     curve: str | Path | None,
-    progress: bool,
 ) -> TrainingSummary:
-    """Tokenize, train from the last checkpoint if there is one, and publish the last one."""
-    from statllm.models import load_tokenizer
-    from statllm.training.progress import ProgressLine
-
-    tokenizer = load_tokenizer(start)
-    limits = model_limits(
-        start, tokenizer, settings.max_length, must_end if settings.require_eos else ()
-    )
-    rows = to_rows(table, responses, tokenizer, limits)
-    request = {**request, "model": sha256(start), "data": table_digest(table)}
-    folder = open_partial(out, request, settings)
-    with ProgressLine(settings.logging_steps, shown=progress) as line:
-        line.rows(table.num_rows, rows.drops)
-        if finished(folder) is None:
-            trainer = build(rows, tokenizer, folder)
-            trainer.add_callback(line)
-            last = latest_checkpoint(folder)
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    """Train from the last checkpoint, if there is one, and publish the one of the last step."""
+    n_input = rows.table.num_rows + rows.dropped.num_rows
+    line.say_rows(n_input, rows.drops)
+    if finished(folder) is None:
+        last = latest_checkpoint(folder)
+        made = trainer()
+        with line.of(made):
+            made.train(resume_from_checkpoint=None if last is None else str(last))
     done = finished(folder)
     if done is None:
         raise RuntimeError("the training was stopped before its last step")
@@ -224,7 +200,7 @@ def _train(
     discard(folder)
     return TrainingSummary(
         model=out,
-        n_input=table.num_rows,
+        n_input=n_input,
         n_pairs=rows.table.num_rows,
         n_steps=steps.num_rows,
         drops=rows.drops,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers.utils.logging
 from torch import Tensor
 from transformers import PrinterCallback, Trainer
-from transformers.utils import logging
 
 from statllm.files import atomic_folder
 from statllm.training.folder import STEP
@@ -107,6 +107,7 @@ class OptimizerBatchTrainer(Trainer):
 @contextmanager
 def _no_bar() -> Iterator[None]:
     """transformers shows a bar of its own for every checkpoint."""
+    logging: Any = transformers.utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

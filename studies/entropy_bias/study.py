@@ -190,7 +190,7 @@ def main() -> None:
     for name, text in parts.items():
         print(f"\n## {name}\n\n{text}")
         write(name, text)
-    draw(rng, options.repetitions // 5)
+    draw(rng, options.repetitions // 20)
 
 
 if __name__ == "__main__":

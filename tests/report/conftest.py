@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         build_run(folder / "scpo", "scpo", "scpo"),
         build_run(folder / "irpo", "irpo", "irpo", skill=(0.45, 0.8, 0.95)),
     ]
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of one iteration. Only to be read, or copied."""
+    return build_run(tmp_path_factory.mktemp("short") / "run", n_iterations=1)
+
+
+@pytest.fixture
+def own_run(short_run: Run, tmp_path: Path) -> Run:
+    """A run of one iteration that a test may damage."""
+    shutil.copytree(short_run.folder, tmp_path / "run")
+    return Run.open(tmp_path / "run")
 
 
 def build_run(

@@ -177,21 +177,20 @@ def test_seeds_versions_and_digests_are_shown(runs: list[Run], page: Page) -> No
     assert "statllm run scpo.yaml -o runs/scpo" in page.text
 
 
-def test_one_run_with_one_iteration(build: Callable[..., Run], tmp_path: Path) -> None:
-    page = Page(html_of([build(tmp_path / "run", n_iterations=1)], tmp_path, "One"))
+def test_one_run_with_one_iteration(short_run: Run, tmp_path: Path) -> None:
+    page = Page(html_of([short_run], tmp_path, "One"))
     assert set(SECTIONS) <= set(page.ids)
     assert "One iteration of ScPO" in page.text
     assert "In what the runs differ" not in page.text
 
 
-def test_two_runs_of_one_name_are_told_apart(build: Callable[..., Run], tmp_path: Path) -> None:
-    runs = [build(tmp_path / str(seed), n_iterations=1) for seed in range(2)]
-    page = Page(html_of(runs, tmp_path))
+def test_two_runs_of_one_name_are_told_apart(short_run: Run, tmp_path: Path) -> None:
+    page = Page(html_of([short_run, short_run], tmp_path))
     assert "scpo (1), after iteration 1" in page.text
     assert "scpo (2), after iteration 1" in page.text
 
 
-def test_hostile_text_stays_text(build: Callable[..., Run], tmp_path: Path) -> None:
+def test_hostile_text_stays_text(build: Callable[..., Run], short_run: Run, tmp_path: Path) -> None:
     """Texts of models and data, recipe names, reasons, versions: shown, and never more."""
     mark = " ".join(HOSTILE)
     run = build(tmp_path / "run", name=f"name {mark}", n_iterations=1, mark=f" {mark}")
@@ -206,7 +205,7 @@ def test_hostile_text_stays_text(build: Callable[..., Run], tmp_path: Path) -> N
 
     html = html_of([Run.open(run.folder)], tmp_path, title=mark)
     page = Page(html)
-    tame = Page(html_of([build(tmp_path / "tame", n_iterations=1)], tmp_path))
+    tame = Page(html_of([short_run], tmp_path))
     assert not {"script", "img", "b>package"} & set(page.tags)
     assert page.tags["h1"] == tame.tags["h1"] == 1
     assert page.tags["style"] == tame.tags["style"] == 1
@@ -234,11 +233,10 @@ def test_hostile_text_stays_text(build: Callable[..., Run], tmp_path: Path) -> N
     ],
 )
 def test_what_is_missing_is_named(
-    build: Callable[..., Run], tmp_path: Path, lost: str, section: str | None
+    own_run: Run, tmp_path: Path, lost: str, section: str | None
 ) -> None:
-    run = build(tmp_path / "run", n_iterations=1, n_prompts=20, n_problems=20)
-    (run.folder / lost).unlink()
-    html = html_of([run], tmp_path)
+    (own_run.folder / lost).unlink()
+    html = html_of([own_run], tmp_path)
     page = Page(html)
     assert set(SECTIONS) <= set(page.ids)
     assert "This report is incomplete. Missing from the run folder" in page.text
@@ -248,53 +246,46 @@ def test_what_is_missing_is_named(
         assert "Not shown." in part[: part.index("</section>")]
 
 
-def test_a_folder_with_nothing_but_its_recipe(build: Callable[..., Run], tmp_path: Path) -> None:
-    run = build(tmp_path / "run", n_iterations=1)
+def test_a_folder_with_nothing_but_its_recipe(short_run: Run, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
-    shutil.copy(run.folder / "run.yaml", tmp_path / "bare")
+    shutil.copy(short_run.folder / "run.yaml", tmp_path / "bare")
     page = Page(html_of([Run.open(tmp_path / "bare")], tmp_path))
     assert set(SECTIONS) <= set(page.ids)
     assert "its figures are missing" in page.text
 
 
-def test_a_missing_column_is_named(build: Callable[..., Run], tmp_path: Path) -> None:
-    run = build(tmp_path / "run", n_iterations=1)
-    path = run.path(1, "evaluation.parquet")
+def test_a_missing_column_is_named(own_run: Run, tmp_path: Path) -> None:
+    path = own_run.path(1, "evaluation.parquet")
     write_parquet(read_parquet(path).drop_columns(["greedy_response"]), path)
-    assert "iteration_1/evaluation.parquet, column greedy_response" in html_of([run], tmp_path)
+    assert "iteration_1/evaluation.parquet, column greedy_response" in html_of([own_run], tmp_path)
 
 
-def test_problems_that_were_trained_on_are_pointed_out(
-    build: Callable[..., Run], tmp_path: Path
-) -> None:
-    run = build(tmp_path / "run", n_iterations=1)
-    path = run.path(1, "samples.parquet")
-    samples, evaluated = read_parquet(path), read_parquet(run.path(1, "evaluation.parquet"))
+def test_problems_that_were_trained_on_are_pointed_out(own_run: Run, tmp_path: Path) -> None:
+    path = own_run.path(1, "samples.parquet")
+    samples, evaluated = read_parquet(path), read_parquet(own_run.path(1, "evaluation.parquet"))
     prompts = samples["prompt"].to_pylist()
     prompts[:3] = evaluated["prompt"].to_pylist()[:3]
     at = samples.column_names.index("prompt")
     write_parquet(samples.set_column(at, "prompt", pa.array(prompts)), path)
-    page = Page(html_of([run], tmp_path))
+    page = Page(html_of([own_run], tmp_path))
     assert "3 of the 60 evaluated problems are also training prompts." in page.text
     assert "held-out problems from" not in page.text
 
 
-def test_messages_as_prompts(build: Callable[..., Run], tmp_path: Path) -> None:
-    run = build(tmp_path / "run", n_iterations=1)
-    path = run.path(1, "pairs.parquet")
+def test_messages_as_prompts(own_run: Run, tmp_path: Path) -> None:
+    path = own_run.path(1, "pairs.parquet")
     pairs = read_parquet(path)
     messages = [[{"role": "user", "content": text}] for text in pairs["prompt"].to_pylist()]
     at = pairs.column_names.index("prompt")
     write_parquet(pairs.set_column(at, "prompt", pa.array(messages)), path)
-    assert "user: Ada buys" in Page(html_of([run], tmp_path)).text
+    assert "user: Ada buys" in Page(html_of([own_run], tmp_path)).text
 
 
-def test_damaged_files_are_refused(build: Callable[..., Run], tmp_path: Path) -> None:
-    run = build(tmp_path / "run", n_iterations=1)
-    path = run.path(1, "pairs.parquet")
+def test_damaged_files_are_refused(own_run: Run, tmp_path: Path) -> None:
+    path = own_run.path(1, "pairs.parquet")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"pairs\.parquet is not a complete Parquet file"):
-        html_of([run], tmp_path)
+        html_of([own_run], tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 

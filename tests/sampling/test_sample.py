@@ -248,6 +248,14 @@ def test_messages_without_a_template(llama: Path) -> None:
         sample((load_model(llama), tokenizer), chat, SamplingSettings(n=1))
 
 
+def test_a_model_that_gives_nan(llama: Path, prompts: pa.Table) -> None:
+    model = load_model(llama)
+    with torch.no_grad():
+        model.lm_head.weight[5] = float("nan")
+    with pytest.raises(InputError, match="can't be sampled from: the model's logits are NaN"):
+        sample((model, load_tokenizer(llama)), prompts, SamplingSettings(n=1, max_new_tokens=2))
+
+
 def test_empty_table(llama: Path, prompts: pa.Table, tmp_path: Path) -> None:
     out = tmp_path / "empty.parquet"
     table = sample(llama, prompts.slice(0, 0), SamplingSettings(), out=out)

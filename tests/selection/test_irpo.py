@@ -37,7 +37,11 @@ def test_both_lists_wrap_around(table):
 def test_repeats(table):
     g = table(response=[["w1", "w2", "l1"]], correct=[[True, True, False]])
     assert len(made(irpo(g, IrpoSettings(pairs_per_prompt=7)))["p0"]) == 7
-    assert len(made(irpo(g, IrpoSettings(pairs_per_prompt=7, repeats=False)))["p0"]) == 2
+    once = IrpoSettings(pairs_per_prompt=7, repeats=False)
+    assert len(made(irpo(g, once))["p0"]) == 2
+    # The walk over two and two is back after two steps; it doesn't form the other two pairs.
+    g = table(response=[["w1", "w2", "l1", "l2"]], correct=[[True, True, False, False]])
+    assert made(irpo(g, once))["p0"] == [("w1", "l1"), ("w2", "l2")]
 
 
 def test_reasons(table):

@@ -52,7 +52,9 @@ def test_majority_against_rarest(table):
         (["A"] * 3 + [None] * 5, 0.5, "below_threshold"),
         ([None] * 8, 0.0, "no_parsed_answer"),
         ([], 0.0, "no_parsed_answer"),
-        (["A"] * 7 + ["B"] * 3, 0.7, "kept"),  # .7 * 10 is 7.000000000000001
+        (["A"] * 7 + ["B"] * 3, 0.7, "kept"),
+        (["A"] * 7 + ["B"] * 6 + ["C"] * 12, 0.48, "kept"),
+        (["A"] * 7 + ["B"] * 6 + ["C"] * 6 + ["D"] * 6, 0.28, "kept"),  # .28 * 25 > 7 in floats
         (["A"] * 6 + ["B"] * 3, 0.7, "below_threshold"),
     ],
 )

@@ -11,9 +11,11 @@ import pytest
 from statllm.errors import InputError
 from statllm.pairs import check_pairs
 from statllm.training.data import check_examples, model_limits, to_rows
+from statllm.training.settings import TrainingSettings
 
 EOS = 1
 PAIR = ("chosen", "rejected")
+ANY = TrainingSettings()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_ids_are_used_as_generated(model_folder: Path, tokenizer: Any) -> None:
     table = pairs(
         prompt_ids=[[9, 8, 7]], chosen_ids=[[200, 100, EOS]], rejected_ids=[[50, 60, EOS]]
     )
-    rows = to_rows(table, PAIR, tokenizer, model_limits(model_folder, tokenizer, None, PAIR))
+    rows = to_rows(table, PAIR, tokenizer, model_limits(model_folder, tokenizer, ANY, PAIR))
     assert rows.table.to_pylist() == [
         {
             "prompt_ids": [9, 8, 7],
@@ -60,7 +62,7 @@ def test_text_keeps_the_prompts_own_tokens_and_gets_an_end(
     alone = tokenizer("Ann has 3 app")["input_ids"]
     assert together[: len(alone)] != alone
     table = pairs(prompt=["Ann has 3 app", "Ann has"], chosen=["les", " 3 apples"])
-    limits = model_limits(model_folder, tokenizer, None, PAIR)
+    limits = model_limits(model_folder, tokenizer, ANY, PAIR)
     rows = to_rows(table, PAIR, tokenizer, limits).table.to_pylist()
     assert rows[0]["prompt_ids"] == alone
     for row, text in zip(rows, ("Ann has 3 apples", "Ann has 3 apples"), strict=True):
@@ -77,7 +79,7 @@ def test_a_gold_text_without_ids_is_tokenized_beside_sampled_ones(
         chosen_ids=[None, [7, EOS]],
         rejected_ids=[[5, EOS], [6, EOS]],
     )
-    limits = model_limits(model_folder, tokenizer, None, PAIR)
+    limits = model_limits(model_folder, tokenizer, ANY, PAIR)
     chosen = to_rows(table, PAIR, tokenizer, limits).table["chosen_ids"].to_pylist()
     assert chosen == [[*tokenizer(" 3 apples")["input_ids"], EOS], [7, EOS]]
 
@@ -91,7 +93,7 @@ def test_messages_go_through_the_chat_template(model_folder: Path, tokenizer: An
         "{% if add_generation_prompt %}[assistant]{% endif %}"
     )
     table = pairs(prompt=[[{"role": "user", "content": "How many?"}]])
-    limits = model_limits(model_folder, chat, None, PAIR)
+    limits = model_limits(model_folder, chat, ANY, PAIR)
     row = to_rows(table, PAIR, chat, limits).table.to_pylist()[0]
     assert row["prompt_ids"] == chat("[user] How many?\n[assistant]")["input_ids"]
     assert row["chosen_ids"] == [*chat(" 3 apples")["input_ids"], EOS]
@@ -115,7 +117,7 @@ def drop_table() -> pa.Table:
 
 
 def test_drops_are_counted_by_reason_and_named_by_row(model_folder: Path, tokenizer: Any) -> None:
-    limits = model_limits(model_folder, tokenizer, None, PAIR)
+    limits = model_limits(model_folder, tokenizer, ANY, PAIR)
     rows = to_rows(drop_table(), PAIR, tokenizer, limits)
     assert rows.drops == dict.fromkeys(sorted(DROPS), 1)
     assert rows.dropped.to_pylist() == [
@@ -130,27 +132,32 @@ def test_exactly_the_limit_is_not_too_long(model_folder: Path, tokenizer: Any) -
         chosen_ids=[[5, 6, EOS]] * 2,
         rejected_ids=[[7, EOS], [7, 8, 9, EOS]],
     )
-    rows = to_rows(table, PAIR, tokenizer, model_limits(model_folder, tokenizer, 13, PAIR))
+    rows = to_rows(
+        table,
+        PAIR,
+        tokenizer,
+        model_limits(model_folder, tokenizer, TrainingSettings(max_length=13), PAIR),
+    )
     assert rows.dropped.to_pylist() == [{"row": 1, "prompt_id": "p1", "reason": "too_long"}]
 
 
 def test_truncated_rejected_is_kept_only_when_asked(model_folder: Path, tokenizer: Any) -> None:
-    keep_rejected = model_limits(model_folder, tokenizer, None, ("chosen",))
+    keep_rejected = model_limits(model_folder, tokenizer, ANY, ("chosen",))
     assert "rejected_without_eos" not in to_rows(drop_table(), PAIR, tokenizer, keep_rejected).drops
-    keep_all = model_limits(model_folder, tokenizer, None, ())
+    keep_all = model_limits(model_folder, tokenizer, TrainingSettings(require_eos=False), PAIR)
     assert "chosen_without_eos" not in to_rows(drop_table(), PAIR, tokenizer, keep_all).drops
 
 
 def test_text_that_ran_into_the_limit_gets_no_end(model_folder: Path, tokenizer: Any) -> None:
     table = pairs(chosen_finish=["length", "stop"])
-    rows = to_rows(table, PAIR, tokenizer, model_limits(model_folder, tokenizer, None, PAIR))
+    rows = to_rows(table, PAIR, tokenizer, model_limits(model_folder, tokenizer, ANY, PAIR))
     assert rows.drops == {"chosen_without_eos": 1}
 
 
 def test_any_of_several_end_tokens_ends_a_response(model_folder: Path, tokenizer: Any) -> None:
     import dataclasses
 
-    limits = model_limits(model_folder, tokenizer, None, PAIR)
+    limits = model_limits(model_folder, tokenizer, ANY, PAIR)
     several = dataclasses.replace(limits, eos_ids={EOS, 77})
     table = pairs(prompt_ids=[[9]], chosen_ids=[[5, 77]], rejected_ids=[[6, EOS]])
     assert to_rows(table, PAIR, tokenizer, several).drops == {}
@@ -169,14 +176,14 @@ def test_unusable_tables(
     model_folder: Path, tokenizer: Any, change: dict[str, Any], message: str
 ) -> None:
     good = {"prompt_ids": [[9, 9]], "chosen_ids": [[5, 6, EOS]], "rejected_ids": [[7, EOS]]}
-    limits = model_limits(model_folder, tokenizer, None, PAIR)
+    limits = model_limits(model_folder, tokenizer, ANY, PAIR)
     with pytest.raises(InputError, match=message):
         to_rows(pairs(**{**good, **change}), PAIR, tokenizer, limits)
 
 
 def test_max_length_above_the_models_own(model_folder: Path, tokenizer: Any) -> None:
     with pytest.raises(InputError, match="max_length 100 is more than the model's 64 tokens"):
-        model_limits(model_folder, tokenizer, 100, PAIR)
+        model_limits(model_folder, tokenizer, TrainingSettings(max_length=100), PAIR)
 
 
 def test_examples_need_text_or_ids() -> None:

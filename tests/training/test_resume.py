@@ -57,16 +57,15 @@ def undisturbed(
     return folder
 
 
-@pytest.mark.parametrize("reference", ["precomputed", "live"])
 @pytest.mark.parametrize(
-    ("event", "step"),
+    ("event", "step", "precompute"),
     [
-        ("on_step_end", 1),  # before any checkpoint
-        ("on_step_end", 3),  # first step after a checkpoint at step 2, at the end of an epoch
-        ("on_save", 4),
-        ("on_substep_end", 6),
-        ("on_step_begin", 8),
-        ("on_train_end", 9),  # trained, not yet published
+        ("on_step_end", 1, True),  # before any checkpoint
+        ("on_step_end", 3, True),  # first step after a checkpoint at step 2, end of an epoch
+        ("on_save", 4, True),
+        ("on_substep_end", 6, False),
+        ("on_step_begin", 8, True),
+        ("on_train_end", 9, True),  # trained, not yet published
     ],
 )
 def test_resumed_is_bitwise_the_undisturbed(
@@ -76,12 +75,10 @@ def test_resumed_is_bitwise_the_undisturbed(
     undisturbed: Path,
     event: str,
     step: int,
-    reference: str,
+    precompute: bool,
 ) -> None:
     settings, expected = SETTINGS, undisturbed
-    if reference == "live":
-        if step not in (3, 6):
-            pytest.skip("the precomputed cases cover the steps")
+    if not precompute:
         settings = SETTINGS.model_copy(update={"precompute_reference": False})
         expected = tmp_path / "undisturbed"
         train(model_folder, expected, random_pairs(19), settings)
@@ -159,6 +156,30 @@ def test_the_model_folder_is_the_starting_one_but_for_weights(
     assert after == before
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         assert (undisturbed / "model" / name).read_bytes() == (model_folder / name).read_bytes()
+
+
+def test_what_is_not_ours_is_not_touched(
+    model_folder: Path, tmp_path: Path, random_pairs: MakeTable
+) -> None:
+    (tmp_path / "model").mkdir()
+    note = tmp_path / "model" / "note.txt"
+    note.write_text("mine")
+    with pytest.raises(InputError, match="exists and isn't a model folder"):
+        train(model_folder, tmp_path, random_pairs(4), SETTINGS)
+    (tmp_path / "model").rename(tmp_path / "model.partial")
+    with pytest.raises(InputError, match=r"model\.partial is in the way"):
+        train(model_folder, tmp_path, random_pairs(4), SETTINGS)
+    assert (tmp_path / "model.partial" / "note.txt").read_text() == "mine"
+    with pytest.raises(InputError, match="is the model that the training starts from"):
+        train_preference(model_folder, random_pairs(4), model_folder, SETTINGS)
+
+
+def test_an_older_result_is_replaced(
+    model_folder: Path, tmp_path: Path, random_pairs: MakeTable, undisturbed: Path
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    train(model_folder, tmp_path, random_pairs(19), SETTINGS)
+    assert sha256(tmp_path) == sha256(undisturbed)
 
 
 def test_an_unfinished_run_with_other_settings_is_not_continued(

@@ -167,7 +167,8 @@ def _validate_call(call: Any, place: str = "") -> Any:
     try:
         return call()
     except ValidationError as error:
-        first = error.errors()[0]
+        # An unknown key comes first: it is what a missing one was meant to be.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join([*([place] if place else []), *map(str, first["loc"])])
         if first["type"] == "extra_forbidden":
             raise InputError(f"unknown key '{key}'") from error

@@ -66,7 +66,8 @@ def table_of(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) 
 
     table = Table(title=escape(title), box=SIMPLE, title_justify="left", title_style="bold")
     for place, name in enumerate(columns):
-        table.add_column(escape(name), justify="right" if place else "left")
+        wraps = name in ("method", "unit")  # on a narrow terminal, rather than the numbers
+        table.add_column(escape(name), justify="right" if place else "left", no_wrap=not wraps)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     return table
@@ -82,9 +83,9 @@ def estimates(title: str, figures: Iterable[Any]) -> Table:
                 figure.name,
                 f"{figure.value:.4f}",
                 f"{interval:.4f}",
-                interval.method,
-                figure.unit,
                 figure.n,
+                figure.unit,
+                interval.method,
             )
         )
-    return table_of(title, ("figure", "value", "95 % interval", "method", "unit", "n"), rows)
+    return table_of(title, ("figure", "value", "95 % interval", "n", "unit", "method"), rows)

@@ -69,9 +69,11 @@ def _option(name: str, field: Any) -> inspect.Parameter:
     """A keyword option that defaults to None, which stands for the field's own default."""
     kind, choices = _simple(field.annotation)
     text = field.description or ""
+    if kind == list[str]:
+        text += " May be repeated."
     if choices:
         text += f" One of: {', '.join(choices)}."
-    if field.default is not None:
+    if field.default not in (None, ()):
         text += f" Default: {field.default}."
     flag = "--" + name.replace("_", "-")
     names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
@@ -83,7 +85,7 @@ def _option(name: str, field: Any) -> inspect.Parameter:
     )
 
 
-def _simple(annotation: Any) -> tuple[type, list[str]]:
+def _simple(annotation: Any) -> tuple[Any, list[str]]:
     """The type of one option, and the names of a Literal."""
     origin = typing.get_origin(annotation)
     if origin is typing.Literal:
@@ -91,4 +93,6 @@ def _simple(annotation: Any) -> tuple[type, list[str]]:
     if origin in (typing.Union, types.UnionType):
         first = next(part for part in typing.get_args(annotation) if part is not type(None))
         return _simple(first)
+    if origin is tuple:
+        return list[str], []
     return annotation, []

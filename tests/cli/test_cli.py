@@ -1,0 +1,193 @@
+"""The command line as a user meets it: files in, files out, exit codes, one clear sentence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from statllm.cli import main
+from statllm.files import read_parquet, write_parquet
+
+SCORE_COLUMNS = [
+    "prompt_id",
+    "n_samples",
+    "n_votes",
+    "n_distinct",
+    "majority_answer",
+    "vote_share",
+    "vote_margin",
+    "vote_entropy",
+    "vote_entropy_se",
+    "reward_mean",
+    "reward_var",
+    "reward_gap",
+]
+
+
+@pytest.fixture
+def statllm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run `statllm ARGUMENTS`; returns (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["statllm", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out = capsys.readouterr()
+        return int(stopped.value.code or 0), out.out, out.err
+
+    return run
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A long log: two prompts, five and three samples, with rewards."""
+    path = tmp_path / "log.jsonl"
+    rows = [
+        ("a", "4", text, reward)
+        for text, reward in [
+            ("#### 4", 1),
+            ("#### 4", 3),
+            ("so 5\n#### 5", 2),
+            ("?", 0),
+            ("#### 4", 4),
+        ]
+    ] + [("b", "7", f"#### {n}", n) for n in (7, 8, 8)]
+    lines = [
+        {"qid": q, "question": f"what is {q}?", "gold": g, "text": t, "score": r}
+        for q, g, t, r in rows
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+NAMES = [
+    "--prompt-id",
+    "qid",
+    "--prompt",
+    "question",
+    "--reference",
+    "gold",
+    "--response",
+    "text",
+    "--reward",
+    "score",
+]
+
+
+def test_score_writes_one_row_per_prompt(statllm, log: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    code, said, _ = statllm("score", log, "-o", out, *NAMES, "--entropy", "plugin")
+    assert code == 0
+    table = read_parquet(out)
+    assert set(SCORE_COLUMNS) <= set(table.column_names)
+    rows = {row["prompt_id"]: row for row in table.to_pylist()}
+    a, b = rows["a"], rows["b"]
+    assert (a["n_samples"], a["n_votes"], a["n_distinct"]) == (5, 4, 2)
+    assert (a["majority_answer"], b["majority_answer"]) == ("4", "8")
+    assert a["vote_share"] == pytest.approx(3 / 4)
+    assert a["vote_margin"] == pytest.approx(2 / 4)
+    assert a["vote_entropy"] == pytest.approx(0.5623351446)  # -(3 ln(3/4) + ln(1/4)) / 4
+    assert (a["majority_correct"], b["majority_correct"]) == (1.0, 0.0)
+    assert (a["reward_mean"], a["reward_var"], a["reward_gap"]) == pytest.approx((2.0, 2.5, 4.0))
+    assert "vote_entropy" in said
+    assert "nats" in said
+
+
+def test_select_writes_pairs_and_a_ledger_that_adds_up(statllm, log: Path, tmp_path: Path) -> None:
+    pairs, ledger = tmp_path / "pairs.parquet", tmp_path / "ledger.parquet"
+    arguments = (log, "-o", pairs, "--ledger", ledger, *NAMES)
+    code, said, _ = statllm("select", "scpo", *arguments, "--threshold", "0.65")
+    assert code == 0
+    [pair] = read_parquet(pairs).to_pylist()  # a has 3 of 5 votes, too few; b has 2 of 3
+    assert (pair["prompt_id"], pair["chosen_answer"], pair["rejected_answer"]) == ("b", "8", "7")
+    assert pair["weight"] == pytest.approx((2 - 1) / 3)
+    rows = read_parquet(ledger).to_pylist()
+    assert len(rows) == 2
+    assert sum(row["n_pairs"] for row in rows) == read_parquet(pairs).num_rows
+    assert "all prompts" in said
+    for rule in ("irpo", "rip"):
+        assert statllm("select", rule, *arguments)[0] == 0
+
+
+def test_compare_pairs_by_prompt(statllm, tmp_path: Path) -> None:
+    """Five gained, one lost, four equal: exact McNemar p = 2 * (1 + 6) / 2**6 = 0.21875."""
+    before = [False] * 5 + [True] + [True] * 4
+    after = [True] * 5 + [False] + [True] * 4
+    for name, right in (("a", before), ("b", after)):
+        ids = [str(i) for i in range(10)]
+        write_parquet(pa.table({"prompt_id": ids, "correct": right}), tmp_path / f"{name}.parquet")
+    code, said, _ = statllm("compare", tmp_path / "a.parquet", tmp_path / "b.parquet")
+    assert code == 0
+    assert "0.4000" in said
+    assert "p = 0.219" in said
+
+
+def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"prompt_id": "a", "answer": "1"}\n{"prompt_id": \n')
+    empty = tmp_path / "empty.parquet"
+    empty.touch()
+    good = tmp_path / "good.jsonl"
+    good.write_text('{"prompt_id": "a", "answer": ["1", "2"]}\n')
+    uneven = tmp_path / "uneven.jsonl"
+    uneven.write_text('{"prompt_id": "a", "answer": ["1", "2"], "reward": [1.0]}\n')
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text('{"prompt_id": "a", "answer": ["1"]}\n' * 2)
+    nan = tmp_path / "nan.jsonl"
+    nan.write_text(
+        '{"prompt_id": "a", "prompt": "?", "response": ["x", "y"], "reward": [1.0, NaN]}\n'
+    )
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: x\nmodle: lab\n")
+    out = ["-o", tmp_path / "out.parquet"]
+    pairs = tmp_path / "pairs.parquet"
+    write_parquet(
+        pa.table({"prompt_id": ["a"], "prompt": ["?"], "chosen": ["x"], "rejected": ["y"],
+                  "weight": [1.0], "mood": ["good"]}),
+        pairs,
+    )  # fmt: skip
+    return [
+        (["score", broken, *out], "broken.jsonl line 2 is not JSON"),
+        (["score", empty, *out], "empty.parquet is empty"),
+        (["score", tmp_path / "none.csv", *out], "none.csv does not exist"),
+        (["score", uneven, *out], "column 'reward' has 1 values in row 0"),
+        (["score", twice, *out], "'a' is in rows 0 and 1"),
+        (["score", good, *out, "--answer", "reply"], "has no column 'reply'; it has prompt_id"),
+        (["score", good, *out, "--entropy", "shannon"], "shannon"),
+        (["score", nan, *out], "reward"),
+        (["select", "rip", nan, *out], "reward"),
+        (["select", "scpo", good, *out, "--threshold", "7"], "threshold"),
+        (["select", "scpo", good, *out, "--preset", "nobody"], "nobody"),
+        (["run", recipe, "-o", tmp_path / "run"], "modle"),
+        (["train", "lab", pairs, "-o", tmp_path / "m"], "mood"),
+        (["sample", tmp_path, "lab:test", *out, "--limit", "1"], "config.json"),
+        (["sample", "lab", "lab:exam", *out], "exam"),
+        (["report", tmp_path], "run.yaml is missing"),
+        (["compare", pairs, pairs], "correct"),
+    ]
+
+
+@pytest.mark.parametrize("case", range(17))
+def test_wrong_input_gives_exit_code_2_and_one_sentence(statllm, tmp_path: Path, case: int) -> None:
+    arguments, words = refusals(tmp_path)[case]
+    code, _, error = statllm(*arguments)
+    assert code == 2
+    assert words in error
+    assert error.startswith("statllm: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "verb", ["demo", "sample", "score", "select scpo", "train", "run", "compare", "report"]
+)
+def test_help_has_examples(statllm, verb: str) -> None:
+    code, said, _ = statllm(*verb.split(), "--help")
+    assert code == 0
+    assert "Examples" in said
+    assert f"statllm {verb}" in said

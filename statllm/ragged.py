@@ -155,8 +155,10 @@ class Ragged:
         """`ufunc.reduceat` over the rows that have values."""
         values = self.values if self.values.dtype.kind in "iuf" else self.values.astype(np.float64)
         filled = self.lengths > 0
-        needs_nan = bool(np.isnan(empty)) and not filled.all()
-        out = np.full(self.n_rows, empty, dtype=np.float64 if needs_nan else values.dtype)
+        if filled.all():
+            out = np.zeros(self.n_rows, dtype=values.dtype)
+        else:
+            out = np.full(self.n_rows, empty, dtype=np.float64)
         if filled.any():
             out[filled] = ufunc.reduceat(values, self.offsets[:-1][filled])
         return out

@@ -44,6 +44,14 @@ def test_keep_drops_values_not_rows(lists: list[list[float]], random) -> None:
     assert r.keep(mask).to_lists() == [[x for x in row if next(flags)] for row in lists]
 
 
+def test_integers_stay_integers_where_no_row_is_empty() -> None:
+    whole = Ragged.from_lists([[3, 1], [2]])
+    assert whole.max().tolist() == [3, 2]
+    assert whole.max().dtype == np.int64
+    assert whole.argmin().tolist() == [1, 0]
+    assert Ragged.from_lists([[3, 1], []], dtype=int).argmax().tolist() == [0, -1]
+
+
 def test_nan_propagates_and_is_never_the_best() -> None:
     r = Ragged.from_lists([[1.0, math.nan, 3.0], [2.0]])
     assert np.isnan(r.max()[0])

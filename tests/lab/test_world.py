@@ -172,6 +172,8 @@ def test_slips_have_one_false_statement() -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, statllm.lab; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    code = (
+        "import sys, statllm.lab; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

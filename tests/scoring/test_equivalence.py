@@ -50,9 +50,18 @@ def test_math_verify(a, b, equal):
 
 @math
 def test_a_comparison_that_hangs_is_given_up(monkeypatch):
-    monkeypatch.setattr(equivalence, "_TIMEOUT", 1.0)
+    monkeypatch.setattr(equivalence, "_COMPUTING_TIME", 1.0)
     assert not equivalent("9^{9^{9^9}}", "9^{9^{9^8}}", "math-verify")
+    monkeypatch.undo()
     assert equivalent("y+2", "2+y", "math-verify")  # and the next one is answered
+
+
+@math
+def test_a_process_that_died_is_replaced():
+    assert equivalent("t+1", "1+t", "math-verify")
+    equivalence._WORKER._process.kill()
+    equivalence._WORKER._process.wait()
+    assert equivalent("t+2", "2+t", "math-verify")
 
 
 @math

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +102,7 @@ def evaluate(
             "greedy_answer": _only(greedy.column("answer")),
             "greedy_correct": _only(greedy.column("correct")),
             "majority_answer": votes.column("majority_answer"),
-            "majority_correct": _majority_correct(votes),
+            "majority_correct": votes.column("majority_answer_correct").cast(pa.bool_()),
             "vote_share": votes.column("vote_share"),
             "vote_entropy": votes.column("vote_entropy"),
             "n_votes": votes.column("n_votes"),
@@ -118,20 +117,6 @@ def evaluate(
 def _only(column: pa.ChunkedArray) -> pa.Array:
     """The one sample of each row."""
     return pa.array([row[0] for row in column.to_pylist()], type=column.type.value_type)
-
-
-def _majority_correct(votes: Generations) -> pa.Array:
-    """Whether the majority answer, ties broken by seed, is that of a right sample."""
-    right = [
-        any(ok and answer == majority for answer, ok in zip(answers, correct, strict=True))
-        for answers, correct, majority in zip(
-            votes.column("answer").to_pylist(),
-            votes.column("correct").to_pylist(),
-            votes.column("majority_answer").to_pylist(),
-            strict=True,
-        )
-    ]
-    return pa.array(right, pa.bool_())
 
 
 def evaluation_metrics(table: pa.Table) -> list[Estimate]:
@@ -213,9 +198,3 @@ def _known(table: pa.Table, name: str) -> Any:
     """The values of a column that are there: a prompt without votes has no share."""
     values = _floats(table, name)
     return values[np.isfinite(values)]
-
-
-def accuracy_by_iteration(metrics: pa.Table, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of the named figures, ordered as given, then by iteration."""
-    rows = metrics.to_pylist()
-    return [row for name in names for row in rows if row["name"] == name]

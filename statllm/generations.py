@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SAMPLE_COLUMNS: Mapping[str, str] = {
     "response": "string",
     "answer": "string",
+    "answer_raw": "string",
+    "pool": "string",
     "correct": "bool",
     "reward": "double",
     "ratings": "list<double>",

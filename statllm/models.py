@@ -200,7 +200,7 @@ def _loading(source: str) -> Iterator[None]:
     from transformers.utils import logging
 
     had_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -208,4 +208,4 @@ def _loading(source: str) -> Iterator[None]:
         raise InputError(f"model {source} can't be loaded: {reason}") from error
     finally:
         if had_bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()

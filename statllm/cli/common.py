@@ -66,7 +66,7 @@ def table_of(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) 
 
     table = Table(title=escape(title), box=SIMPLE, title_justify="left", title_style="bold")
     for place, name in enumerate(columns):
-        wraps = name in ("method", "unit")  # on a narrow terminal, rather than the numbers
+        wraps = name == "unit"  # on a narrow terminal, rather than the numbers
         table.add_column(escape(name), justify="right" if place else "left", no_wrap=not wraps)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
@@ -75,17 +75,13 @@ def table_of(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) 
 
 def estimates(title: str, figures: Iterable[Any]) -> Table:
     """Return a table of `Estimate`s: name, value, 95 % interval, unit, n."""
+    listed = list(figures)
     rows = []
-    for figure in figures:
-        interval = figure.interval(0.95)
-        rows.append(
-            (
-                figure.name,
-                f"{figure.value:.4f}",
-                f"{interval:.4f}",
-                figure.n,
-                figure.unit,
-                interval.method,
-            )
-        )
-    return table_of(title, ("figure", "value", "95 % interval", "n", "unit", "method"), rows)
+    for figure in listed:
+        interval = f"{figure.interval(0.95):.4f}"
+        rows.append((figure.name, f"{figure.value:.4f}", interval, figure.n, figure.unit))
+    table = table_of(title, ("figure", "value", "95 % interval", "n", "unit"), rows)
+    methods = dict.fromkeys(figure.interval(0.95).method for figure in listed)
+    table.caption = f"intervals: {', '.join(methods)}"
+    table.caption_justify = "left"
+    return table

@@ -76,6 +76,7 @@ def _figures(scored: Any) -> list[Any]:
         "vote_share": "share of votes",
         "vote_entropy": "nats",
         "majority_correct": "share of prompts",
+        "majority_answer_correct": "share of prompts",
         "pass_rate": "share of samples",
         "reward_mean": "reward",
         "reward_var": "reward squared",
@@ -89,9 +90,9 @@ def _figures(scored: Any) -> list[Any]:
         values = values[np.isfinite(values)]
         if len(values):
             figures.append(mean_estimate(values).named(f"mean {name}", unit))
-    if "majority_correct" in scored and "vote_share" in scored:
+    if "majority_answer_correct" in scored:
         share = np.nan_to_num(_numbers(scored, "vote_share"), nan=0.0)
-        right = _numbers(scored, "majority_correct")
+        right = _numbers(scored, "majority_answer_correct")
         known = np.isfinite(right)
         label = right[known] > 0.5
         if 0 < label.sum() < len(label):

@@ -168,10 +168,11 @@ def entropy(
         (default ``"laplace"``, 1); also ``"schurmann_grassberger"`` (1/K), ``"minimax"``
         (√N/K), or a number.
     se : {"auto", "delta", "jackknife", "bootstrap", "none"}
-        ``"auto"`` is the posterior sd for wolpert_wolf and nsb, delta for Grassberger's (whose
-        odd-even jumps mislead a jackknife) and jackknife for the rest. Except for the posterior
-        sd it's NaN for one vote, and 0 where all votes agree: no disagreement was seen, which
-        isn't the same as none exists.
+        ``"auto"`` is the posterior sd for wolpert_wolf and nsb, bootstrap for Grassberger's (whose
+        odd-even jumps mislead a jackknife) and jackknife for the rest. Delta is the plug-in's,
+        and too small for few votes. All but the posterior sd are NaN for one vote, and 0 (but for
+        dirichlet) where all votes agree: no disagreement was seen, which isn't the same as none
+        exists.
     n_boot : int
         Resamples for ``se="bootstrap"``.
     rng : int or numpy.random.Generator
@@ -189,13 +190,13 @@ def entropy(
 
     Notes
     -----
-    Why the default is the jackknife: the plug-in is biased down by about (m-1)/2N, by 0.1 to
-    0.9 nats at ten votes, and more for diffuse prompts. Of the estimators that don't have to
-    know the number of possible answers the jackknife has the smallest error over a mixture of
-    concentrated and diffuse prompts, ranks prompts with unequal numbers of votes best, and its
-    standard error is right within about 20 % (measured in studies/entropy_bias). Chao-Wang-Jost
-    has less bias, and more variance, where nearly all answers differ. If the number of
-    possible answers is known, ``"nsb"`` beats both.
+    Why the default is the jackknife: at ten votes the plug-in is too low by 0.1 nats for a prompt
+    with one dominant answer and by more than one for a diffuse prompt. Of the estimators that
+    needn't know how many answers are possible, the jackknife has the smallest error, or nearly,
+    over a mixture of such prompts; it ranks open answers best where numbers of votes differ; and
+    its standard error is right within a fifth. Chao-Wang-Jost has less bias and more variance
+    where nearly all answers differ. If the number of possible answers is known, ``"nsb"`` beats
+    both. All measured in studies/entropy_bias.
 
     Examples
     --------

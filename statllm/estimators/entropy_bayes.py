@@ -58,14 +58,14 @@ def sum_rows(profiles: Profiles, terms: FloatArray) -> FloatArray:
 
 
 def trigamma(z: FloatArray) -> FloatArray:
-    """ψ₁(z) for z ≥ 1, to 1e-14: eight steps of its recurrence, then its expansion.
+    """ψ₁(z) for z ≥ 1, to 1e-14: ten steps of its recurrence, then its expansion.
 
-    Eight times faster than scipy's polygamma and zeta, which take most of the time of NSB.
+    Twice as fast as scipy's zeta, which would take more than half of the time of NSB.
     """
     total = np.zeros_like(z)
-    for step in range(8):
+    for step in range(10):
         total += 1 / (z + step) ** 2
-    x = 1 / (z + 8)
+    x = 1 / (z + 10)
     y = x**2
     rest = 1 / 6 - y * (1 / 30 - y * (1 / 42 - y * (1 / 30 - y * 5 / 66)))
     return np.asarray(total + x + y / 2 + x * y * rest)

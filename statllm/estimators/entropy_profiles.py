@@ -180,8 +180,7 @@ def clean_counts(counts: object) -> Ragged:
     if len(values) and bad.any():
         at = int(np.argmax(bad))
         raise InputError(
-            f"counts must be whole numbers of at least 0; prompt {ragged.rows[at]} "
-            f"has {values[at]!r}"
+            f"counts must be whole numbers of at least 0; prompt {ragged.rows[at]} has {values[at]}"
         )
     whole = ragged.with_values(values.astype(np.int64))
     return whole.keep(whole.values > 0)

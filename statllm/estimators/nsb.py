@@ -13,7 +13,7 @@ from statllm.estimators.entropy_profiles import FloatArray, Profiles
 _NODES = 160
 _SEARCH_NODES = 64
 _NEGLIGIBLE = 36.0  # e^-36 of the peak is dropped
-_BLOCK = 2_000_000  # numbers held at once
+_BLOCK = 200_000  # numbers held at once: they stay in the cache
 
 
 def nsb(profiles: Profiles) -> tuple[FloatArray, FloatArray]:

@@ -1,4 +1,4 @@
-"""The embedded default: word problems with an exact answer, and a small, imperfect model of them."""
+"""The embedded default: word problems with exact answers and a small, imperfect model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from pathlib import Path
 
 from statllm.lab.world import Problem, careful_solution, generate, hasty_solution, problems
 
-__all__ = ["Problem", "careful_solution", "generate", "hasty_solution", "model_path", "problems", "recipe_path"]
+__all__ = [
+    "Problem",
+    "careful_solution",
+    "generate",
+    "hasty_solution",
+    "model_path",
+    "problems",
+    "recipe_path",
+]
 
 
 def model_path() -> Path:

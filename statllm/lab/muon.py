@@ -31,7 +31,7 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     >>> bool((singular > 0.6).all() and (singular < 1.3).all())
     True
     """
-    x = matrix / (matrix.norm() + 1e-7)
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
     if tall := x.shape[0] > x.shape[1]:
         x = x.T
     for _ in range(steps):

@@ -1,8 +1,9 @@
-"""Train the lab's tokenizer and its model from scratch: ``python -m statllm.lab.pretrain --out DIR``.
+"""Train the lab's tokenizer and model from scratch: ``python -m statllm.lab.pretrain --out DIR``.
 
-The documents mix habits: careful chains of thought, hasty answers, a few slips, and drills of bare
-sums. The model learns all of them, so its samples disagree where it jumps and agree where it
-is careful; that is what makes it worth studying.
+Three lessons. *Sums* are bare drills. *Chains* are careful solutions, one statement per step.
+*Habits* then mix careful and hasty solutions, with a few slips; hasty ones prevail on short ones.
+The model learns all of it, so its samples disagree where it jumps and agree where it is careful:
+that makes it worth studying.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from statllm.files import atomic_folder
 from statllm.lab.muon import Muon
 from statllm.lab.world import (
     MAX_NUMBER,
     MAX_VALUE,
-    N_CAREFUL_STYLES,
-    N_HASTY_STYLES,
-    Operation,
+    OPERATIONS,
     Problem,
     apply,
     careful_solution,
@@ -35,69 +36,92 @@ from statllm.lab.world import (
 )
 
 EOS, PAD = "<eos>", "<pad>"
-OPERATIONS: tuple[Operation, ...] = ("+", "-", "*")
-PROMPT_WEIGHT = 0.1  # of a prompt token in the loss; a response token counts 1
+BATCH = 64  # documents per step
+
+# How often each wording is used; positions are the styles of `careful_solution`, `hasty_solution`.
+CAREFUL_STYLES = (2, 1)
+HASTY_STYLES = (5, 2, 2, 1)
+
+# A document is cut into pieces; the loss counts the tokens of those marked True.
+Document = list[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
-class Habits:
-    """The mixture that the documents are drawn from.
+class Lesson:
+    """A stage of pretraining.
 
     Attributes
     ----------
-    careful_two, careful_three : float
+    name : str
+    steps : int
+        Optimizer steps of `BATCH` documents.
+    lr, adam_lr : float
+        Peak learning rates of Muon (matrices) and AdamW (embeddings and norms).
+    drills : float
+        Share of documents that are bare sums.
+    careful : tuple of float
         Share of careful solutions among problems of two and of three steps; the rest is hasty.
     slips : float
         Share of solutions with one arithmetic error.
-    drills : float
-        Share of documents that are bare sums.
     """
 
-    careful_two: float = 0.35
-    careful_three: float = 0.70
-    slips: float = 0.03
-    drills: float = 0.25
+    name: str
+    steps: int
+    lr: float
+    adam_lr: float
+    drills: float
+    careful: tuple[float, float] = (1.0, 1.0)
+    slips: float = 0.0
 
 
-def documents(habits: Habits, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield pretraining documents for ever, as prompt and response.
+LESSONS = (
+    Lesson("sums", steps=220, lr=0.03, adam_lr=0.015, drills=1.0),
+    Lesson("chains", steps=600, lr=0.02, adam_lr=0.01, drills=0.25),
+    Lesson(
+        "habits", steps=250, lr=0.02, adam_lr=0.005, drills=0.1, careful=(0.35, 0.7), slips=0.03
+    ),
+)
+
+
+def documents(lesson: Lesson, seed: int = 0) -> Iterator[Document]:
+    """Yield the documents of a lesson for ever.
 
     Examples
     --------
-    >>> next(documents(Habits(drills=1.0)))
+    >>> sums = next(documents(LESSONS[0]))
+    >>> "".join(text for text, _ in sums)[:5]
+    'Sums:'
     """
-    rng = random.Random(f"documents-{seed}")
+    rng = random.Random(f"{lesson.name}-{seed}")
     problems = generate("pretrain", seed)
     while True:
-        if rng.random() < habits.drills:
+        if rng.random() < lesson.drills:
             yield _drill(rng)
         else:
             problem = next(problems)
-            yield problem.prompt, _solution(problem, habits, rng)
+            yield [(problem.prompt, False), (_solution(problem, lesson, rng), True)]
 
 
-def _solution(problem: Problem, habits: Habits, rng: random.Random) -> str:
-    """Answer a problem in one of the habits."""
-    if rng.random() < habits.slips:
+def _solution(problem: Problem, lesson: Lesson, rng: random.Random) -> str:
+    """Answer a problem in one of the lesson's habits."""
+    if rng.random() < lesson.slips:
         problem = slip(problem, rng)
-    careful = habits.careful_two if len(problem.steps) == 2 else habits.careful_three
-    if rng.random() < careful:
-        return careful_solution(problem, rng.randrange(N_CAREFUL_STYLES))
-    return hasty_solution(problem, rng.randrange(N_HASTY_STYLES))
+    if rng.random() < lesson.careful[len(problem.steps) - 2]:
+        return careful_solution(problem, rng.choices((0, 1), CAREFUL_STYLES)[0])
+    return hasty_solution(problem, rng.choices((0, 1, 2, 3), HASTY_STYLES)[0])
 
 
-def _drill(rng: random.Random, n: int = 5) -> tuple[str, str]:
-    """Bare sums, asked and answered in a row, each within the world's limits."""
-    asked, answered = [], []
-    while len(asked) < n:
-        operation: Operation = rng.choices(OPERATIONS, (4, 4, 1))[0]
+def _drill(rng: random.Random, n: int = 8) -> Document:
+    """Some sums in a row, within the world's limits; only the results are to be learned."""
+    pieces: Document = [("Sums:", False)]
+    while len(pieces) <= 2 * n:
+        operation = rng.choices(OPERATIONS, (4, 4, 1))[0]
         a = rng.randint(0, MAX_VALUE)
         b = rng.randint(2, 9 if operation == "*" else MAX_NUMBER)
         result = apply(a, operation, b)
         if 0 <= result <= MAX_VALUE:
-            asked.append(f"{a} {operation} {b}")
-            answered.append(f"{a} {operation} {b} = {result}.")
-    return f"Q: {', '.join(asked)}\nA:\n", " ".join(answered)
+            pieces += [(f" {a} {operation} {b} =", False), (f" {result}.", True)]
+    return pieces
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int = 1200) -> PreTrainedTokenizerFast:
@@ -162,110 +186,97 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCaus
     return LlamaForCausalLM(config)
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, texts: Iterator[tuple[str, str]]
-) -> Iterator[tuple[list[int], int]]:
-    """Yield the tokens of prompt + response + end, and the number of prompt tokens."""
-    for prompt, response in texts:
-        ids = tokenizer(prompt)["input_ids"]
-        yield ids + tokenizer(response)["input_ids"] + [tokenizer.eos_token_id], len(ids)
+def batch(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Document]) -> tuple[Tensor, Tensor]:
+    """Return tokens padded on the right, and which of them count; both (rows, width).
 
-
-def batches(
-    rows: Iterator[tuple[list[int], int]], n: int, size: int, pad: int, rng: random.Random
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield `n` batches of tokens, shape (size, width), padded right, and their loss weights.
-
-    Rows of like length share a batch; the order of the batches is random.
+    Pieces are tokenized one by one and end in the end-of-text token.
     """
-    group = 32  # batches that are sorted together
-    while n > 0:
-        pool = sorted((next(rows) for _ in range(group * size)), key=lambda row: len(row[0]))
-        blocks = [pool[i : i + size] for i in range(0, len(pool), size)]
-        rng.shuffle(blocks)
-        for block in blocks[:n]:
-            width = max(len(ids) for ids, _ in block)
-            tokens = torch.full((size, width), pad)
-            weights = torch.zeros(size, width)
-            for row, (ids, n_prompt) in enumerate(block):
-                tokens[row, : len(ids)] = torch.tensor(ids)
-                weights[row, :n_prompt] = PROMPT_WEIGHT
-                weights[row, n_prompt : len(ids)] = 1.0
-            yield tokens, weights
-        n -= group
+    encoded = []
+    for row in rows:
+        pieces = [(tokenizer(text)["input_ids"], counts) for text, counts in row]
+        pieces.append(([tokenizer.eos_token_id], True))
+        ids = [i for piece, _ in pieces for i in piece]
+        encoded.append((ids, [counts for piece, counts in pieces for _ in piece]))
+    width = max(len(ids) for ids, _ in encoded)
+    tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
+    counted = torch.zeros(len(rows), width, dtype=torch.bool)
+    for place, (ids, counts) in enumerate(encoded):
+        tokens[place, : len(ids)] = torch.tensor(ids)
+        counted[place, : len(ids)] = torch.tensor(counts)
+    return tokens, counted
 
 
 def train(
     model: LlamaForCausalLM,
-    rows: Iterator[tuple[list[int], int]],
-    n_steps: int,
-    *,
-    batch_size: int = 64,
-    lr: float = 0.03,
-    adam_lr: float = 0.006,
+    tokenizer: PreTrainedTokenizerFast,
+    lesson: Lesson,
     seed: int = 0,
+    batch_size: int = BATCH,
 ) -> list[float]:
-    """Train in place with Muon inside and AdamW outside; return the loss of each step in nats."""
-    inside, outside = [], []
-    for name, parameter in model.named_parameters():
-        (inside if parameter.ndim == 2 and "embed" not in name else outside).append(parameter)
-    muon = Muon(inside, lr=lr)
-    adam = torch.optim.AdamW(outside, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    warmup, cooldown = 0.05 * n_steps, 0.5 * n_steps
+    """Teach one lesson, in place.
+
+    Returns
+    -------
+    list of float
+        The loss of each step: nats per counted token.
+    """
+    named = list(model.named_parameters())
+    inside = [p for name, p in named if p.ndim == 2 and "embed" not in name]
+    outside = [p for name, p in named if p.ndim != 2 or "embed" in name]
+    optimizers: list[Any] = [
+        Muon(inside, lr=lesson.lr),
+        torch.optim.AdamW(outside, lr=lesson.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
 
     def rate(step: int) -> float:
-        """Linear rise, plateau, linear fall."""
-        return min(1.0, (step + 1) / warmup, (n_steps - step) / cooldown)
+        """Linear rise, plateau, linear fall over the second half."""
+        return min(1.0, (step + 1) / (0.05 * lesson.steps), 2 * (1 - step / lesson.steps))
 
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, rate) for o in (muon, adam)]
-    pad = model.config.pad_token_id
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
+    stream = documents(lesson, seed)
     losses = []
     model.train()
-    for tokens, weights in batches(rows, n_steps, batch_size, pad, random.Random(seed)):
+    for step in range(lesson.steps):
+        tokens, counted = batch(tokenizer, [next(stream) for _ in range(batch_size)])
         logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
-        nll = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
-        )
-        weight = weights[:, 1:].flatten()
-        loss = (nll * weight).sum() / weight.sum()
+        kept = counted[:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits[kept], tokens[:, 1:][kept])
         loss.backward()
-        for optimizer, schedule in zip((muon, adam), schedules, strict=True):
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
         losses.append(loss.item())
-        if len(losses) % 50 == 0:
-            print(f"step {len(losses)}/{n_steps}  loss {sum(losses[-50:]) / 50:.4f}", flush=True)
+        if (step + 1) % 50 == 0:
+            recent = sum(losses[-50:]) / 50
+            print(f"{lesson.name}: step {step + 1}/{lesson.steps}, loss {recent:.4f}", flush=True)
     model.eval()
     return losses
 
 
-def pretrain(out: Path, seed: int = 0, n_documents: int = 64_000, batch_size: int = 64, lr: float = 0.03, habits: Habits = Habits()) -> None:
-    """Train tokenizer and model and save both as one Hugging Face folder."""
-    texts = documents(habits, seed)
-    tokenizer = train_tokenizer(["".join(next(texts)) for _ in range(8000)])
-    stream = encode(tokenizer, documents(habits, seed))
+def pretrain(out: Path, seed: int = 0, lessons: Sequence[Lesson] = LESSONS) -> list[float]:
+    """Train tokenizer and model, save both as one Hugging Face folder, return the losses."""
+    habits = documents(lessons[-1], seed)
+    texts = ["".join(text for text, _ in next(habits)) for _ in range(8000)]
+    tokenizer = train_tokenizer(texts)
     model = new_model(tokenizer, seed)
-    print(f"{model.num_parameters():,} parameters, vocabulary of {len(tokenizer)}")
+    print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens")
     start = time.perf_counter()
-    train(model, stream, n_documents // batch_size, batch_size=batch_size, lr=lr, seed=seed)
-    print(f"trained in {time.perf_counter() - start:.0f} s")
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    losses = [loss for lesson in lessons for loss in train(model, tokenizer, lesson, seed)]
+    print(f"{len(losses)} steps in {time.perf_counter() - start:.0f} s")
+    with atomic_folder(out) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return losses
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--documents", type=int, default=64_000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=0.03)
-    for name in ("careful_two", "careful_three", "slips", "drills"):
-        parser.add_argument(f"--{name}", type=float, default=getattr(Habits, name))
-    a = parser.parse_args()
-    pretrain(a.out, a.seed, a.documents, a.batch, a.lr, Habits(a.careful_two, a.careful_three, a.slips, a.drills))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
+    parser.add_argument("--seed", type=int, default=0, help="of documents and initial weights")
+    arguments = parser.parse_args()
+    pretrain(arguments.out, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -21,56 +21,96 @@ if TYPE_CHECKING:
 Split = Literal["pretrain", "train", "test"]
 Operation = Literal["+", "-", "*"]
 
+OPERATIONS: tuple[Operation, ...] = ("+", "-", "*")
 MAX_NUMBER = 60  # largest number a text mentions
 MAX_VALUE = 60  # largest result of a step
 
 # Shares of the canonical forms, in tenths: the hash modulo 10 picks one.
-_SPLITS: tuple[Split, ...] = ("pretrain",) * 6 + ("train",) * 2 + ("test",) * 2  # type: ignore[assignment]
+_SPLITS: tuple[Split, ...] = ("pretrain",) * 6 + ("train",) * 2 + ("test",) * 2
 
-_NAMES = (
-    "Ada Ben Carla David Emma Felix Grace Henry Ida Jonas Kate Leo Mia Noah Olga Paul Rosa Sam "
-    "Tina Victor Wendy Yusuf Zoe Amir"
-).split()
-_OBJECTS = (
-    "apples pears plums lemons cookies marbles stamps coins cards books pencils shells stones "
-    "buttons beads stickers balls flowers eggs candles"
-).split()
+_NAMES = [
+    "Ada",
+    "Ben",
+    "Carla",
+    "David",
+    "Emma",
+    "Felix",
+    "Grace",
+    "Henry",
+    "Ida",
+    "Jonas",
+    "Kate",
+    "Leo",
+    "Mia",
+    "Noah",
+    "Olga",
+    "Paul",
+    "Rosa",
+    "Sam",
+    "Tina",
+    "Victor",
+    "Wendy",
+    "Yusuf",
+    "Zoe",
+    "Amir",
+]
+_OBJECTS = [
+    "apples",
+    "pears",
+    "plums",
+    "lemons",
+    "cookies",
+    "marbles",
+    "stamps",
+    "coins",
+    "cards",
+    "books",
+    "pencils",
+    "shells",
+    "stones",
+    "buttons",
+    "beads",
+    "stickers",
+    "balls",
+    "flowers",
+    "eggs",
+    "candles",
+]
 _OPENINGS = (
     "{name} has {start} {things}.",
-    "{name} starts the day with {start} {things}.",
-    "There are {start} {things} on the table of {name}.",
+    "{name} starts with {start} {things}.",
     "{name} owns {start} {things}.",
 )
 _PACKED_OPENINGS = (
     "{name} has {start} bags with {n} {things} each.",
-    "{name} opens {start} boxes of {n} {things}.",
+    "{name} opens {start} boxes with {n} {things} each.",
     "{name} fills {start} jars with {n} {things} each.",
 )
 _EVENTS: dict[Operation, tuple[str, ...]] = {
     "+": (
         "{name} finds {n} more.",
         "{name} buys {n} more.",
-        "Then {friend} brings {n} more {things}.",
-        "Later {name} wins {n} {things}.",
-        "{name} picks up another {n}.",
+        "{name} wins {n} {things}.",
+        "{name} gets {n} from {friend}.",
+        "{friend} brings {n} more.",
     ),
     "-": (
         "{name} gives {n} to {friend}.",
         "{name} loses {n} of them.",
-        "Then {name} sells {n} {things}.",
-        "Later {friend} takes {n} of them away.",
-        "{name} uses up {n}.",
+        "{name} sells {n} {things}.",
+        "{name} drops {n} of them.",
+        "{friend} takes {n} away.",
     ),
 }
-_TIMES = {2: "Then the number of {things} doubles.", 3: "Then the number of {things} triples."}
+_TIMES = {2: "the number doubles.", 3: "the number triples."}
 _QUESTIONS = (
     "How many {things} are there now?",
     "How many {things} does {name} have in the end?",
-    "How many {things} are left at the end?",
 )
+_ORDER = ("First", "Then", "Finally")  # opens the sentence of each step, and its statement
 
 # How many ways `careful_solution` and `hasty_solution` have to word a problem.
-N_CAREFUL_STYLES = 3
+N_CAREFUL_STYLES = 2
 N_HASTY_STYLES = 4
 
 
@@ -149,13 +189,14 @@ def careful_solution(problem: Problem, style: int = 0) -> str:
     Examples
     --------
     >>> careful_solution(next(generate("test", seed=0)))
+    'First 27 - 11 = 16. Then 16 * 3 = 48. #### 48'
     """
     statements = []
     value = problem.start
-    for (operation, n), result in zip(problem.steps, problem.values, strict=True):
-        statements.append(f"{value} {operation} {n} = {result}.")
+    for order, (operation, n), result in zip(_ORDER, problem.steps, problem.values, strict=False):
+        statements.append(f"{order} {value} {operation} {n} = {result}.")
         value = result
-    opening = ("", "Step by step: ", f"Start with {problem.start}. ")[style]
+    opening = ("", "Step by step: ")[style]
     return f"{opening}{' '.join(statements)} #### {problem.answer}"
 
 
@@ -170,7 +211,8 @@ def hasty_solution(problem: Problem, style: int = 0) -> str:
 
     Examples
     --------
-    >>> hasty_solution(next(generate("test", seed=0)))
+    >>> hasty_solution(next(generate("test", seed=0)), style=1)
+    'That makes 48. #### 48'
     """
     expression = str(problem.start)
     for i, (operation, n) in enumerate(problem.steps):
@@ -178,7 +220,7 @@ def hasty_solution(problem: Problem, style: int = 0) -> str:
             expression = f"( {expression} )"
         expression = f"{expression} {operation} {n}"
     answer = problem.answer
-    opening = ("", f"That makes {answer}. ", f"{expression} = {answer}. ", f"It is {answer}. ")
+    opening = ("", f"That makes {answer}. ", f"In one go: {expression} = {answer}. ", "Easy. ")
     return f"{opening[style]}#### {answer}"
 
 
@@ -221,6 +263,7 @@ def generate(split: Split, seed: int = 0) -> Iterator[Problem]:
     Examples
     --------
     >>> next(generate("test", seed=0)).text
+    'Ida starts with 27 plums. First Ida gives 11 to Leo. Then the number triples. ...'
     """
     if split not in _SPLITS:
         raise InputError(f"unknown split {split!r}: choose pretrain, train or test")
@@ -279,8 +322,10 @@ def _chain(rng: random.Random) -> tuple[int, tuple[tuple[Operation, int], ...]]:
         start = rng.randint(2, 9) if packed else rng.randint(2, MAX_NUMBER)
         steps: list[tuple[Operation, int]] = [("*", rng.randint(2, 9))] if packed else []
         while len(steps) < n_steps:
-            operation: Operation = rng.choices(("+", "-", "*"), (5, 5, 1))[0]  # type: ignore[assignment]
-            steps.append((operation, rng.choice((2, 3)) if operation == "*" else rng.randint(2, MAX_NUMBER)))
+            operation: Operation = rng.choices(("+", "-", "*"), (5, 5, 1))[0]
+            steps.append(
+                (operation, rng.choice((2, 3)) if operation == "*" else rng.randint(2, MAX_NUMBER))
+            )
         value, fits = start, True
         for operation, n in steps:
             value = apply(value, operation, n)
@@ -290,16 +335,14 @@ def _chain(rng: random.Random) -> tuple[int, tuple[tuple[Operation, int], ...]]:
 
 
 def _word(start: int, steps: tuple[tuple[Operation, int], ...], rng: random.Random) -> str:
-    """Put a chain into English."""
+    """Put a chain into English: an opening, a sentence for each step, a question."""
     name, friend = rng.sample(_NAMES, 2)
     things = rng.choice(_OBJECTS)
-    # the world opens with packs only where the first operation multiplies
-    packed = steps[0][0] == "*"
-    sentences = [rng.choice(_PACKED_OPENINGS if packed else _OPENINGS)]
-    numbers = [start, steps[0][1]] if packed else [start]
-    filled = [sentences[0].format(name=name, things=things, start=start, n=steps[0][1])]
-    for operation, n in steps[1:] if packed else steps:
+    packed = steps[0][0] == "*"  # the opening then holds the first step
+    opening = rng.choice(_PACKED_OPENINGS if packed else _OPENINGS)
+    sentences = [opening.format(name=name, things=things, start=start, n=steps[0][1])]
+    for order, (operation, n) in list(zip(_ORDER, steps, strict=False))[packed:]:
         event = _TIMES[n] if operation == "*" else rng.choice(_EVENTS[operation])
-        filled.append(event.format(name=name, friend=friend, things=things, n=n))
-    filled.append(rng.choice(_QUESTIONS).format(name=name, things=things))
-    return " ".join(filled)
+        sentences.append(f"{order} {event}".format(name=name, friend=friend, things=things, n=n))
+    sentences.append(rng.choice(_QUESTIONS).format(name=name, things=things))
+    return " ".join(sentences)

@@ -63,7 +63,7 @@ def write_report(runs: Sequence[Run], path: str | Path, title: str | None = None
     data = read_runs(runs)
     heading = title or f"Training report: {' and '.join(run.label for run in data)}"
     text = _environment().get_template("template.html").render(_content(data, heading))
-    write_text(re.sub(r"\n\s*\n+", "\n", text), path)
+    write_text(text, path)
 
 
 def _environment() -> Environment:
@@ -109,7 +109,6 @@ def _content(runs: list[RunData], title: str) -> dict[str, Any]:
         "summary": summarise(runs, overlap),
         "overlap": overlap,
         "missing": _missing(runs, ""),
-        "shared_start": panels.shared_start(runs),
         "accuracy": Section(panels.accuracy_panels(runs), _missing(runs, "metrics")),
         "figures": tables.prepare_figures(runs),
         "reliability": Section(panels.reliability_panels(runs), _missing(runs, "evaluation")),

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Equivalence = Literal["exact", "canonical", "math-verify"]
 
-_TIMEOUT = 5.0  # seconds for one comparison
-_START_TIMEOUT = 120.0  # seconds until SymPy is imported
+_COMPUTING_TIME = 5.0  # seconds for one comparison
+_PATIENCE = 300.0  # seconds by the clock for one, or for importing SymPy
 _LONGEST = 400  # characters; longer answers are compared as text only
 _INTEGER = re.compile(r"-?\d+")
 _COMMAND = re.compile(r"\\[A-Za-z]+|sqrt|sin|cos|tan|log|exp|frac|pi|inf(?:ty|inity)?")
@@ -42,7 +42,7 @@ def equivalent(a: str | None, b: str | None, method: Equivalence = "canonical") 
         ``"canonical"``: their canonical forms are equal. ``"math-verify"``: also where SymPy
         finds them equal (``\frac{\sqrt{2}}{2}`` and ``1/\sqrt{2}``, sets, intervals), to six
         decimals; needs the extra ``math``. Comparisons are symmetric, are made once, run in a
-        process of their own and count as unequal after 5 seconds.
+        process of their own and count as unequal after 5 seconds of computing.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _compared(a: str, b: str) -> bool:
 
 
 class _Worker:
-    """The comparing process: started at first use, killed when it takes too long."""
+    """The comparing process: started at first use, and again when it ended over a question."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -148,9 +148,11 @@ class _Worker:
     def ask(self, a: str, b: str) -> bool:
         """Whether a and b are equal; False when there's no answer in time."""
         with self._lock:
+            if self._process is not None and self._process.poll() is not None:
+                self.close()
             if self._process is None or self._owner != os.getpid():
                 self._start()
-            return self._exchange(json.dumps([a, b]), _TIMEOUT) == "true"
+            return self._exchange(json.dumps([a, b, _COMPUTING_TIME])) == "true"
 
     def _start(self) -> None:
         self._owner = os.getpid()
@@ -162,16 +164,16 @@ class _Worker:
             text=True,
             encoding="utf-8",
         )
-        if self._exchange(None, _START_TIMEOUT) != "ready":
+        if self._exchange(None) != "ready":
             raise RuntimeError("the process that runs math-verify could not be started")
 
-    def _exchange(self, question: str | None, timeout: float) -> str:
-        """Send a line and read one; without one in time the process is killed."""
+    def _exchange(self, question: str | None) -> str:
+        """Send a line, if any, and read one; empty where the process ended instead."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
-        clock = threading.Timer(timeout, process.kill)
+        clock = threading.Timer(_PATIENCE, process.kill)
         clock.start()
         try:
             if question is not None:
@@ -182,13 +184,13 @@ class _Worker:
             line = ""
         finally:
             clock.cancel()
-        if not line:  # it was killed, or died
+        if not line:
             self.close()
         return line.strip()
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
+        if self._process is not None and self._owner == os.getpid():
             self._process.kill()
             self._process.communicate()
             self._process = None

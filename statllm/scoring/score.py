@@ -46,8 +46,8 @@ def score(
         n_samples, n_votes, n_distinct, n_tied : int
             Samples; those with an answer; different answers; answers that share the top.
         majority_answer : string
-            The most frequent answer. Ties are broken by a draw that depends on the seed and the
-            votes, not on the order of samples or prompts.
+            The most frequent answer. By default ties are broken by a draw that depends on the seed
+            and the votes, not on the order of samples or prompts.
         vote_share, vote_share_low, vote_share_high : float
             Share of the votes that the majority answer has, and its interval.
         vote_margin : float
@@ -58,6 +58,8 @@ def score(
             Probability that the majority answer is the model's most probable one.
         majority_correct : float
             1 or 0; with m answers tied, the share of the m that is right. 0 without votes.
+        majority_answer_correct : float
+            1 or 0, of the ``majority_answer`` that the tie rule picks. 0 without votes.
         pass_rate : float
             Share of the samples that are right.
         reward_mean, reward_var, reward_gap : float

@@ -39,6 +39,12 @@ class ScoringSettings(BaseModel):
         description="Answers that stand for no answer, such as 'No answer!'; they don't vote.",
     )
     entropy: str = Field(default="jackknife", description="Estimator of the vote entropy.")
+    ties: Literal["random", "lexical", "first"] = Field(
+        "random",
+        description="Which of several most frequent answers is the majority answer: drawn by the "
+        "seed, first in the alphabet, or first among the samples (order-dependent, as published "
+        "code often has it). majority_correct averages over ties in any case.",
+    )
     interval: Literal["wilson", "clopper-pearson", "jeffreys", "goodman"] = Field(
         default="goodman",
         description="Interval of the vote share. Goodman's allows for the winning answer having "

@@ -36,7 +36,7 @@ def prompt_statistics(scored: Generations, settings: ScoringSettings) -> dict[st
     return {
         "n_samples": pa.array(Ragged.from_lengths(main, scored.n_samples).keep(main).lengths),
         **_vote_columns(votes, scored.n_prompts, settings),
-        **_verdict_columns(scored, main, votes),
+        **_verdict_columns(scored, main, votes, settings),
         **_reward_columns(scored, main, settings),
     }
 
@@ -54,10 +54,8 @@ def vote_pool(generations: Generations) -> BoolArray:
     if "pool" not in generations:
         return np.ones(int(lengths.sum()), dtype=bool)
     column = generations.column("pool")
-    if str(column.type) not in (
-        "list<item: string>",
-        "list<element: string>",
-    ) or not np.array_equal(lengths_of(column), lengths):
+    texts = pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type)
+    if not texts or not np.array_equal(lengths_of(column), lengths):
         raise InputError("column 'pool' must be a list with one of 'vote', 'extra' per sample")
     pool = flat_values(column)
     for word in pc.unique(pool).to_pylist():
@@ -101,7 +99,7 @@ def _vote_columns(
     none = votes.n_votes == 0
     return {
         **{name: pa.array(getattr(votes, name)) for name in _VOTE_COUNTS},
-        "majority_answer": votes.majority("random", settings.seed).cast(pa.string()),
+        "majority_answer": votes.majority(settings.ties, settings.seed).cast(pa.string()),
         **{
             name: _nullable(np.where(none, np.nan, values))
             for name, values in zip(_VOTE_NUMBERS, numbers, strict=True)
@@ -110,9 +108,12 @@ def _vote_columns(
 
 
 def _verdict_columns(
-    scored: Generations, main: BoolArray, votes: VoteTable | None
+    scored: Generations, main: BoolArray, votes: VoteTable | None, settings: ScoringSettings
 ) -> dict[str, Any]:
-    """The share of right samples, and whether the majority is right (1/m for m tied answers)."""
+    """The share of right samples; whether the majority is right, and the majority answer.
+
+    The former counts 1/m for m tied answers, the latter breaks the tie.
+    """
     if "correct" not in scored:
         return {}
     verdicts = scored.column("correct").cast(pa.list_(pa.int8())).cast(pa.list_(pa.float64()))
@@ -124,8 +125,14 @@ def _verdict_columns(
         winning = (of_sample.values > 0) & (of_sample.values == most[of_sample.rows])
         # Tied answers have equally many samples: the mean over samples is the mean over answers.
         majority = correct.keep(winning).mean()
-        majority[(votes.n_votes == 0) & _judged(scored, correct)] = 0.0
+        voteless = (votes.n_votes == 0) & _judged(scored, correct)
+        majority[voteless] = 0.0
         columns["majority_correct"] = _nullable(majority)
+        picked = votes.majority_codes(settings.ties, settings.seed)
+        agrees = (votes.samples.values >= 0) & (votes.samples.values == picked[correct.rows])
+        right = correct.keep(agrees).max()  # verdicts on equal answers can differ: one suffices
+        right[voteless] = 0.0
+        columns["majority_answer_correct"] = _nullable(right)
     return columns
 
 
@@ -141,16 +148,14 @@ def _reward_columns(
     scored: Generations, main: BoolArray, settings: ScoringSettings
 ) -> dict[str, Any]:
     """The statistics of the rewards; null throughout where there are none."""
-    import pyarrow as pa
-
     names = ("reward_mean", "reward_var", "reward_gap")
     if "reward" not in scored:
         return dict.fromkeys(names, pa.nulls(scored.n_prompts, pa.float64()))
     if settings.missing_rewards == "error":
-        check_rewards(scored)
+        check_rewards(scored, "missing_rewards")
     rewards = scored.ragged("reward")
     if settings.missing_rewards == "drop":
-        main = main & ~np.isnan(rewards.values)
+        main = main & np.isfinite(rewards.values)
     rewards = rewards.keep(main)
     return {
         "reward_mean": _nullable(rewards.mean()),
@@ -159,8 +164,8 @@ def _reward_columns(
     }
 
 
-def check_rewards(generations: Generations) -> None:
-    """Refuse null, NaN and infinite rewards.
+def check_rewards(generations: Generations, setting: str) -> None:
+    """Refuse null, NaN and infinite rewards; `setting` is the name of the other choice.
 
     Raises
     ------
@@ -173,12 +178,10 @@ def check_rewards(generations: Generations) -> None:
         row, place = int(rewards.rows[wrong[0]]), int(rewards.positions[wrong[0]])
         raise InputError(
             f"column 'reward' is missing or not finite for sample {place} of row {row} (prompt_id "
-            f"'{generations.prompt_ids[row]}'); missing_rewards says what to do with such samples"
+            f"'{generations.prompt_ids[row]}'); {setting}='drop' leaves such samples out"
         )
 
 
 def _nullable(values: NDArray[np.float64]) -> pa.Array:
     """Floats with NaN as null."""
-    import pyarrow as pa
-
     return pa.array(values, pa.float64(), from_pandas=True)

@@ -68,7 +68,7 @@ def rip(generations: Generations, settings: RipSettings | None = None) -> Select
     settings = settings or RipSettings()
     require(generations, "rip", "prompt", "response", "reward")
     if settings.missing == "error":
-        check_rewards(generations)
+        check_rewards(generations, "missing")
     samples = Samples(generations)
     n = samples.n_prompts
     rewards = generations.ragged("reward").values.astype(np.float64)

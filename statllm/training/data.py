@@ -120,6 +120,11 @@ def check_examples(table: pa.Table) -> pa.Table:
     ------
     InputError
         As `statllm.pairs.check_pairs`.
+
+    Examples
+    --------
+    >>> check_examples(pa.table({"prompt": ["1 + 1 ="], "response": [" 2"]})).column_names
+    ['prompt', 'response', 'weight']
     """
     needed = []
     for text, ids in (("prompt", "prompt_ids"), ("response", "response_ids")):
@@ -153,6 +158,19 @@ def to_rows(
     InputError
         If a token id is outside the model's vocabulary, the tokenizer has no end-of-sequence
         token, or no row is left.
+
+    Examples
+    --------
+    Token 2 is the end; the second rejected response ran into the length limit. With all token
+    ids given, the tokenizer isn't asked.
+
+    >>> ids = {"prompt_ids": [[5], [5]], "chosen_ids": [[6, 2], [7, 2]]}
+    >>> table = pa.table({**ids, "rejected_ids": [[8, 2], [8, 9]], "weight": [1.0, 0.5]})
+    >>> responses = ["chosen", "rejected"]
+    >>> limits = Limits(eos_ids={2}, vocab_size=10, max_length=100, must_end=responses)
+    >>> rows = to_rows(table, responses, None, limits)
+    >>> rows.table.num_rows, rows.drops
+    (1, {'rejected_without_eos': 1})
     """
     prompts = _prompt_ids(table, tokenizer)
     ids = {name: _response_ids(table, name, prompts, tokenizer) for name in responses}

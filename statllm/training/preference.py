@@ -206,5 +206,8 @@ class PreferenceTrainer(OptimizerBatchTrainer, DPOTrainer):  # type: ignore[misc
                     result[side, part] = logps.float().cpu().numpy()
         return pa.table(dict(zip(REFERENCE_COLUMNS, result, strict=True)))
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """None: trl would write one, citations and all, at every checkpoint."""
+
     def _send_telemetry(self) -> None:
         """None is sent."""

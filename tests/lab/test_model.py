@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statllm.lab import model_path, problems
+from statllm.lab.world import MAX_VALUE
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -83,4 +84,4 @@ def test_prompt_tokens_are_a_prefix(lab: tuple[Any, Any], response: str, row: in
 
 def test_numbers_are_single_tokens(lab: tuple[Any, Any]) -> None:
     _, tokenizer = lab
-    assert all(len(tokenizer(f" {n}")["input_ids"]) == 1 for n in range(100))
+    assert all(len(tokenizer(f" {n}")["input_ids"]) == 1 for n in range(MAX_VALUE + 1))

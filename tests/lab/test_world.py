@@ -17,8 +17,8 @@ from statllm.lab import Problem, careful_solution, generate, hasty_solution, pro
 from statllm.lab.world import MAX_NUMBER, MAX_VALUE, N_CAREFUL_STYLES, N_HASTY_STYLES, slip
 
 SPLITS = ("pretrain", "train", "test")
-ADDS = ("finds", "buys", "brings", "wins", "picks up")
-TAKES = ("gives", "loses", "sells", "takes", "uses up")
+ADDS = ("finds", "buys", "brings", "wins", "gets")
+TAKES = ("gives", "loses", "sells", "takes", "drops")
 
 
 def read(text: str) -> list[tuple[str, int]]:

@@ -281,6 +281,15 @@ def test_messages_as_prompts(own_run: Run, tmp_path: Path) -> None:
     assert "user: Ada buys" in Page(html_of([own_run], tmp_path)).text
 
 
+def test_texts_keep_their_lines(own_run: Run, tmp_path: Path) -> None:
+    path = own_run.path(1, "pairs.parquet")
+    pairs = read_parquet(path)
+    at = pairs.column_names.index("chosen")
+    text = "first\n\n\n  second\tthird\n"
+    write_parquet(pairs.set_column(at, "chosen", pa.array([text] * pairs.num_rows)), path)
+    assert ">first\n\n\n  second\tthird</pre>" in html_of([own_run], tmp_path)
+
+
 def test_damaged_files_are_refused(own_run: Run, tmp_path: Path) -> None:
     path = own_run.path(1, "pairs.parquet")
     path.write_bytes(path.read_bytes()[:-100])

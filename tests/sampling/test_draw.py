@@ -71,6 +71,7 @@ def test_brute_force(size: int, temperature: float, top_p: float) -> None:
     weights=st.lists(st.integers(0, 6), min_size=1, max_size=90).filter(lambda w: sum(w) > 0),
     top_p=st.sampled_from([0.1, 0.25, 0.5, 0.6, 0.75, 0.9, 0.97]),
 )
+@settings(deadline=None)
 def test_nucleus_by_force(weights: list[int], top_p: float) -> None:
     """Many exact ties; integers, so that masses are exact."""
     kept, _ = nucleus(torch.tensor([weights], dtype=torch.float32), top_p, 1.0)
@@ -129,7 +130,7 @@ def test_certain_choices_withstand_errors(temperature: float, top_p: float, size
     u=st.floats(1e-9, 1 - 1e-9),
     top_p=st.sampled_from([0.4, 0.9, 1.0]),
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_certain_choices_withstand_any_error(
     logits: list[float], signs: list[float], u: float, top_p: float
 ) -> None:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -41,6 +41,7 @@ def test_the_reference_gives_the_published_stream() -> None:
     sample=st.integers(0, 10**6),
     position=st.integers(0, 10**5),
 )
+@settings(deadline=None)
 def test_equals_plain_integers(seed: int, prompt_id: str, sample: int, position: int) -> None:
     name = f"{seed}/{sample}/{prompt_id}".encode()
     key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")

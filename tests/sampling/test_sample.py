@@ -195,6 +195,23 @@ def test_texts_do_not_depend_on_the_batch(folder: Path, prompts: pa.Table) -> No
     assert some == {key: expected[key] for key in ("p5", "p1")}
 
 
+def test_the_lab_model_does_not_either() -> None:
+    """A trained model, with the default near_tie."""
+    from statllm.lab import model_path, problems
+
+    loaded = load_model(model_path()), load_tokenizer(model_path())
+    table = problems("test", 60, 0)
+    runs = [
+        sample(loaded, table, SamplingSettings(n=8, max_new_tokens=60, batch_size=size))
+        for size in (7, 480)
+    ]
+    assert runs[0]["token_ids"].equals(runs[1]["token_ids"])
+    assert runs[0]["response"].equals(runs[1]["response"])
+    for name in ("token_logprobs", "token_logprobs_model"):
+        flat = [run[name].combine_chunks().flatten().flatten().to_numpy() for run in runs]
+        np.testing.assert_allclose(flat[0], flat[1], atol=1e-4)
+
+
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.2, 0.9), (0.0, 1.0)])
 def test_near_ties_are_decided_alone(
     llama: Path, prompts: pa.Table, temperature: float, top_p: float

@@ -227,9 +227,9 @@ def test_missing_rewards(bad):
     message = r"'reward' is missing or not finite for sample 1 of row 1 \(prompt_id 'p1'\)"
     with pytest.raises(InputError, match=message):
         score(g)
+    dropped = score(g, missing_rewards="drop").column("reward_mean").to_pylist()
+    assert dropped == [1.5, 3.0]
     if bad != float("inf"):
-        dropped = score(g, missing_rewards="drop").column("reward_mean").to_pylist()
-        assert dropped == [1.5, 3.0]
         kept = score(g, missing_rewards="propagate").column("reward_mean").to_pylist()
         assert kept == [1.5, None]
 
@@ -255,9 +255,9 @@ def test_nothing_to_score():
 
 @pytest.mark.parametrize("pool", [["vote"], ["vote", "hot"], "vote"])
 def test_wrong_pool(pool):
-    g = generations(answer=[["1", "2"]]).with_columns({"pool": [pool]})
+    g = generations(answer=[["1", "2"]])
     with pytest.raises(InputError, match="column 'pool'"):
-        score(g)
+        score(g.with_columns({"pool": [pool]}))
 
 
 def test_settings_object_and_single_options():

@@ -116,7 +116,7 @@ def test_ties_for_best_and_worst_are_drawn(table):
 @pytest.mark.parametrize("bad", [None, float("nan")])
 def test_missing_rewards(table, bad):
     g = table(reward=[[1.0, 2.0], [3.0, bad, 1.0, 2.0]])
-    with pytest.raises(InputError, match=r"for sample 1 of row 1 \(prompt_id 'p1'\)"):
+    with pytest.raises(InputError, match=r"sample 1 of row 1 \(prompt_id 'p1'\); missing='drop'"):
         rip(g)
     pairs = rip(g, RipSettings(missing="drop")).pairs
     assert pairs["chosen_index"].to_pylist() == [1, 0]

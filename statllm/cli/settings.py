@@ -91,8 +91,9 @@ def _simple(annotation: Any) -> tuple[Any, list[str]]:
     if origin is typing.Literal:
         return str, [str(choice) for choice in typing.get_args(annotation)]
     if origin in (typing.Union, types.UnionType):
-        first = next(part for part in typing.get_args(annotation) if part is not type(None))
-        return _simple(first)
+        parts = [part for part in typing.get_args(annotation) if part is not type(None)]
+        words = [part for part in parts if typing.get_origin(part) is typing.Literal]
+        return _simple((words or parts)[0])  # "a number or one of these words" is read as text
     if origin is tuple:
         return list[str], []
     return annotation, []

@@ -39,6 +39,11 @@ class ScoringSettings(BaseModel):
         description="Answers that stand for no answer, such as 'No answer!'; they don't vote.",
     )
     entropy: str = Field(default="jackknife", description="Estimator of the vote entropy.")
+    n_categories: int | Literal["observed", "chao1"] | None = Field(
+        None,
+        description="Number of possible answers, for the entropy estimators that need it (nsb, "
+        "dirichlet, ...): a number, those observed, or Chao's estimate from the votes.",
+    )
     ties: Literal["random", "lexical", "first"] = Field(
         "random",
         description="Which of several most frequent answers is the majority answer: drawn by the "

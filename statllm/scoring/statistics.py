@@ -86,7 +86,7 @@ def _vote_columns(
             **dict.fromkeys(_VOTE_NUMBERS, pa.nulls(n_prompts, pa.float64())),
         }
     low, high = votes.share_interval(settings.interval, settings.level)
-    estimated = entropy(votes.counts, settings.entropy)
+    estimated = entropy(votes.counts, settings.entropy, n_categories=settings.n_categories)
     numbers = (
         votes.share,
         low,

@@ -1,4 +1,4 @@
-"""The losses against the values of the dossier's arithmetic, finite differences and symmetries."""
+"""The losses against arithmetic by hand, finite differences and symmetries."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _of_run(data: RunData, overlap: tuple[int, int] | None) -> str:
     )
     if not _clear(gain["log_p_value"]):
         sentence += " A difference of this size can't be told from chance."
-    return f"{sentence} {_agreement(data)}".strip()
+    return " ".join(part for part in (sentence, _last_step(data), _agreement(data)) if part)
 
 
 def _with_interval(row: dict[str, Any]) -> str:
@@ -95,6 +95,18 @@ def _verb(gain: dict[str, Any]) -> str:
     if not _clear(gain["log_p_value"]):
         return "took"
     return "raised" if gain["value"] > 0 else "lowered"
+
+
+def _last_step(data: RunData) -> str:
+    """What the last iteration alone did: a final gain can hide that it took some back."""
+    found = None if data.last < 2 else _compared((data, data.last - 1), (data, data.last))
+    if found is None:
+        return ""
+    difference, test = found
+    return (
+        f"The last iteration alone changed it by {_points(difference)}, "
+        f"{words.p_value(test.log_p_value)}."
+    )
 
 
 def _agreement(data: RunData) -> str:
@@ -112,7 +124,7 @@ def _agreement(data: RunData) -> str:
 
 def _against(one: RunData, other: RunData) -> str:
     """Compare the final models of two runs on the problems that both answered."""
-    found = compare_final(one, other)
+    found = _compared((one, one.last), (other, other.last))
     if found is None:
         return ""
     difference, test = found
@@ -122,19 +134,25 @@ def _against(one: RunData, other: RunData) -> str:
     else:
         better, worse = (other, one) if difference.value > 0 else (one, other)
         start = f"{where}, the final model of {better.label} is better than that of {worse.label}"
-    row = {"name": "greedy_gain", "unit": "share", **difference.to_dict()}
-    row |= {"name": "greedy_gain", "unit": "share"}
     return (
-        f"{start} ({other.label} minus {one.label}: {words.value(row)} percentage points "
-        f"{words.interval(row)}, exact McNemar {words.p_value(test.log_p_value)})."
+        f"{start} ({other.label} minus {one.label}: {_points(difference)}, exact McNemar "
+        f"{words.p_value(test.log_p_value)})."
     )
 
 
-def compare_final(one: RunData, other: RunData) -> tuple[Estimate, TestResult] | None:
-    """Return greedy accuracy of `other` minus that of `one`, and its test; None if not known."""
+def _points(difference: Estimate) -> str:
+    """A difference of shares and its interval in percentage points."""
+    row = {**difference.to_dict(), "name": "greedy_gain", "unit": "share"}
+    return f"{words.value(row)} percentage points {words.interval(row)}"
+
+
+def _compared(
+    one: tuple[RunData, int], other: tuple[RunData, int]
+) -> tuple[Estimate, TestResult] | None:
+    """Greedy accuracy of `other` minus that of `one`, and its test; None if not known."""
     tables: list[pa.Table] = []
-    for data in (one, other):
-        table = data.table("evaluation", data.last, "prompt_id", "greedy_correct")
+    for data, iteration in (one, other):
+        table = data.table("evaluation", iteration, "prompt_id", "greedy_correct")
         if table is None:
             return None
         tables.append(table)

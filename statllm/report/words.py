@@ -73,14 +73,19 @@ def in_words(n: int) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Write a share in per cent.
+    """Write a share in per cent; only none is 0 and only all are 100.
 
     Examples
     --------
-    >>> percent(0.517)
-    '51.7\u202f%'
+    >>> percent(0.517), percent(0.99999), percent(1.0)
+    ('51.7\u202f%', '>99.9\u202f%', '100.0\u202f%')
     """
-    return "–" if math.isnan(share) else f"{_number(100 * share, digits)}{NARROW}%"
+    if math.isnan(share):
+        return "–"
+    text, step = _number(100 * share, digits), 10.0**-digits
+    if 0 < share < 1 and float(text) in (0, 100):
+        text = f"<{step:.{digits}f}" if share < 0.5 else f">{100 - step:.{digits}f}"
+    return f"{text}{NARROW}%"
 
 
 def figure_name(name: str) -> str:

@@ -239,6 +239,18 @@ def test_the_summary_of_a_gain(data: list[RunData]) -> None:
     assert "paired difference of +" in text
 
 
+def test_the_summary_does_not_hide_a_step_back(data: list[RunData]) -> None:
+    """With the last two iterations exchanged, the last one lowered what the first had raised."""
+    run = read_runs([data[0].run])[0]
+    name = "evaluation"
+    run.tables[name, 1], run.tables[name, 2] = run.tables[name, 2], run.tables[name, 1]
+    before, after = (run.tables[name, k]["greedy_correct"].to_pylist() for k in (1, 2))
+    step = 100 * (np.mean(after) - np.mean(before))
+    assert step < 0
+    text = summarise([run], [(0, 60)])[0]
+    assert f"The last iteration alone changed it by −{-step:.1f} percentage points" in text
+
+
 def test_the_summary_compares_the_final_models(data: list[RunData]) -> None:
     tables_of = [one.tables["evaluation", 2]["greedy_correct"].to_pylist() for one in data]
     gap = 100 * (np.mean(tables_of[1]) - np.mean(tables_of[0]))

@@ -198,7 +198,10 @@ def _artefacts(*names: str) -> Callable[[Run, int], dict[str, str | Path]]:
 
 _STAGES: Mapping[str, Stage] = {
     "sample": Stage(
-        inputs=lambda run, k: {"model": run.model(k - 1), **_problem_file(run, k)},
+        inputs=lambda run, k: {
+            "model": run.model(k - 1),
+            **_problem_file(run.recipe.iteration(k).problems),
+        },
         settings=lambda run, k: run.recipe.iteration(k).model_dump(
             include={"problems", "sampling"}
         ),
@@ -227,7 +230,10 @@ _STAGES: Mapping[str, Stage] = {
         execute=_train,
     ),
     "evaluate": Stage(
-        inputs=lambda run, k: {"model": run.model(k)},
+        inputs=lambda run, k: {
+            "model": run.model(k),
+            **_problem_file(run.recipe.evaluation.problems),
+        },
         settings=lambda run, k: {
             "evaluation": run.recipe.evaluation.model_dump(),
             "scoring": run.recipe.scoring.model_dump(),
@@ -240,9 +246,13 @@ _STAGES: Mapping[str, Stage] = {
 }
 
 
-def _problem_file(run: Run, iteration: int) -> dict[str, str | Path]:
-    source = run.recipe.iteration(iteration).problems.source
-    return {} if source.startswith("lab:") else {"problems": source}
+def _problem_file(problems: Problems) -> dict[str, str | Path]:
+    """The file that decides the problems; for the lab's it is the code that makes them."""
+    if not problems.source.startswith("lab:"):
+        return {"problems": problems.source}
+    from statllm.lab import world
+
+    return {"problems": world.__file__}
 
 
 # ---- completeness -------------------------------------------------------------------------------

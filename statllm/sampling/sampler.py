@@ -71,6 +71,14 @@ def sample(
     InputError
         If the model can't be loaded; if a prompt is null, empty or too long, or a prompt_id
         occurs twice; if the table already holds a column that the sampler writes.
+
+    Examples
+    --------
+    >>> from statllm.lab import model_path, problems
+    >>> settings = SamplingSettings(n=3, max_new_tokens=80)
+    >>> table = sample(model_path(), problems("test", 2, 0), settings)
+    >>> [len(responses) for responses in table["response"].to_pylist()]
+    [3, 3]
     """
     from statllm.models import is_local, model_digest
     from statllm.sampling.transformers_backend import TransformersBackend

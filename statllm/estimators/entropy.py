@@ -192,11 +192,11 @@ def entropy(
     -----
     Why the default is the jackknife: at ten votes the plug-in is too low by 0.1 nats for a prompt
     with one dominant answer and by more than one for a diffuse prompt. Of the estimators that
-    needn't know how many answers are possible, the jackknife has the smallest error, or nearly,
-    over a mixture of such prompts; it ranks open answers best where numbers of votes differ; and
-    its standard error is right within a fifth. Chao-Wang-Jost has less bias and more variance
-    where nearly all answers differ. If the number of possible answers is known, ``"nsb"`` beats
-    both. All measured in studies/entropy_bias.
+    needn't know how many answers are possible, the jackknife has the smallest error over a mixture
+    of open-ended prompts, ranks them best where numbers of votes differ, and has a standard error
+    that is right within a quarter. Chao-Wang-Jost has less bias and more variance where nearly all
+    answers differ. If the number of possible answers is known, ``"nsb"`` beats both. All measured
+    in studies/entropy_bias.
 
     Examples
     --------

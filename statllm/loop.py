@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from statllm.errors import InputError
 from statllm.files import read_json, sha256, write_json, write_parquet, write_text
+from statllm.processes import StageProcesses
 from statllm.recipe import Recipe, dump_recipe
 from statllm.stages import Run, adopt, execute, is_complete
 
@@ -30,6 +28,7 @@ def run(
     *,
     reuse: Sequence[str | Path] = (),
     isolate: bool = True,
+    processes: StageProcesses | None = None,
     listener: Listener | None = None,
 ) -> Run:
     """Run a recipe in `folder`, or go on where an earlier attempt stopped.
@@ -45,6 +44,8 @@ def run(
     isolate : bool
         One operating-system process per stage, so that its memory is returned (default).
         False runs the stages in this process.
+    processes : StageProcesses, optional
+        Where the processes come from: several runs start faster if they share it.
     listener : callable, optional
         Told of every stage's start and end.
 
@@ -64,7 +65,10 @@ def run(
     tell = listener or (lambda iteration, stage, state: None)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder) as lock:
+    with (
+        _locked(folder) as lock,
+        StageProcesses() if processes is None else nullcontext(processes) as nursery,
+    ):
         _write_recipe(recipe, folder)
         this = Run(folder, recipe)
         others = [Run.open(other) for other in reuse]
@@ -78,7 +82,7 @@ def run(
             tell(iteration, stage, "start")
             this.record(iteration, stage).unlink(missing_ok=True)
             if isolate:
-                _spawn(folder, iteration, stage, lock)
+                nursery.run(folder, iteration, stage, lock)
             else:
                 execute(this, iteration, stage)
             tell(iteration, stage, "done")
@@ -149,45 +153,3 @@ def _locked(folder: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
-
-
-def _spawn(folder: Path, iteration: int, stage: str, lock: int) -> None:
-    """Run a stage in a process group of its own, which ends with us however we end.
-
-    Its error stream (progress bars, tracebacks) is ours; what it prints is its last word.
-    """
-    command = [sys.executable, "-m", "statllm.stages", str(folder), str(iteration), stage]
-    child = subprocess.Popen(
-        command,
-        pass_fds=(lock,),
-        stdout=subprocess.PIPE,
-        process_group=0,
-        text=True,
-        preexec_fn=_die_with_parent,
-    )
-    try:
-        said, _ = child.communicate()
-    except BaseException:
-        _kill_group(child.pid)
-        child.wait()
-        raise
-    if child.returncode == 2:
-        raise InputError(said.strip().splitlines()[-1])
-    if child.returncode != 0:
-        raise RuntimeError(
-            f"stage '{stage}' of iteration {iteration} ended with code {child.returncode}"
-        )
-
-
-def _kill_group(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end the child when its parent dies, even by kill -9 (Linux)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

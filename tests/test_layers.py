@@ -17,7 +17,7 @@ LAYERS = [
     {"generations", "_formats", "_validate", "pairs"},
     {"scoring", "models"},
     {"selection", "sampling", "training"},
-    {"recipe", "stages", "evaluation", "loop"},
+    {"recipe", "stages", "evaluation", "processes", "loop"},
     {"report", "integrations"},
     {"cli"},
 ]

@@ -17,6 +17,7 @@ from statllm.errors import InputError
 from statllm.files import read_json, read_parquet, sha256
 from statllm.generations import Generations
 from statllm.loop import run
+from statllm.processes import StageProcesses
 from statllm.recipe import Recipe, dump_recipe, make_recipe, read_recipe
 
 TINY: dict[str, Any] = {
@@ -207,6 +208,30 @@ def test_processes_and_one_process_give_the_same(
     assert read_json(undisturbed[0] / "run" / "manifest.json") == read_json(
         finished / "manifest.json"
     )
+
+
+def test_fresh_interpreters_and_forks_give_the_same(finished: Path, tmp_path: Path) -> None:
+    short = make_recipe({**TINY, "iterations": [{}]})
+    for fork in (True, False):
+        with StageProcesses(fork) as processes:
+            run(short, tmp_path / str(fork), processes=processes)
+        artefacts = read_json(tmp_path / str(fork) / "manifest.json")["artefacts"]
+        assert artefacts.items() <= read_json(finished / "manifest.json")["artefacts"].items()
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_refusals_and_failures_cross_over(fork: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "run.yaml").write_text(dump_recipe(make_recipe({**TINY, "model": "./nothing"})))
+    with StageProcesses(fork) as processes, open(tmp_path / "lock", "w") as lock:
+        with pytest.raises(InputError, match="model folder nothing does not exist"):
+            processes.run(folder, 0, "evaluate", lock.fileno())
+        with pytest.raises(RuntimeError, match="'sample' of iteration 7 ended with code 1"):
+            processes.run(folder, 7, "sample", lock.fileno())  # no such iteration: a traceback
+        (folder / "run.yaml").unlink()
+        with pytest.raises(InputError, match="run.yaml is missing"):  # and it still serves
+            processes.run(folder, 0, "evaluate", lock.fileno())
 
 
 def test_killed_once_and_run_again(undisturbed: tuple[Path, float], tmp_path: Path) -> None:

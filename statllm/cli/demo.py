@@ -31,6 +31,7 @@ def demo(
     """
     from statllm.lab import recipe_path
     from statllm.loop import run
+    from statllm.processes import StageProcesses
     from statllm.recipe import read_recipe
     from statllm.report import write_report
     from statllm.stages import Run
@@ -38,12 +39,17 @@ def demo(
     if fresh and output.exists():
         shutil.rmtree(output)
     runs: list[Run] = []
-    for name in ("scpo", "irpo"):
-        recipe = read_recipe(recipe_path(f"{name}-quick" if quick else name), seed=seed)
-        folder = output / name
-        runs.append(
-            run(recipe, folder, reuse=[r.folder for r in runs], listener=announce(recipe.name))
-        )
-        console().print(metrics_table(runs[-1]))
+    with StageProcesses() as processes:
+        for name in ("scpo", "irpo"):
+            recipe = read_recipe(recipe_path(f"{name}-quick" if quick else name), seed=seed)
+            done = run(
+                recipe,
+                output / name,
+                reuse=[r.folder for r in runs],
+                processes=processes,
+                listener=announce(recipe.name),
+            )
+            runs.append(done)
+            console().print(metrics_table(done))
     write_report(runs, output / "report.html")
     console().print(f"Report: {output / 'report.html'}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,28 @@ from statllm.errors import InputError
 from statllm.files import atomic, existing_file, read_parquet, write_parquet
 from statllm.generations import SAMPLE_COLUMNS
 
+#: What tables are read from and written to.
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv")
+
 _TEXT = ("prompt_id", "prompt", "reference", "response", "answer")
+
+
+def read_rows(path: str | Path, columns: Mapping[str, str] | None = None) -> pa.Table:
+    """Read a file as it is, by its suffix; `columns` (our names: the file's) say what is text."""
+    path = existing_file(path)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return read_parquet(path)
+    if suffix in (".jsonl", ".ndjson"):
+        return read_jsonl(path, columns)
+    if suffix == ".csv":
+        return _read_csv(path, columns or {})
+    raise InputError(f"{path}: '{suffix}' is not read; use .parquet, .jsonl or .csv")
 
 
 def read_table(path: str | Path, columns: Mapping[str, str], where: Mapping[str, str]) -> pa.Table:
     """Read a file, keep the rows that `where` asks for, and rename `columns` to our names."""
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        table = read_parquet(path)
-    elif suffix in (".jsonl", ".ndjson"):
-        table = read_jsonl(path, columns)
-    elif suffix == ".csv":
-        table = _read_csv(path, columns)
-    else:
-        raise InputError(f"{path}: '{suffix}' is not read; use .parquet, .jsonl or .csv")
+    table = read_rows(path, columns)
     for name in (*columns.values(), *where):
         if name not in table.column_names:
             raise InputError(
@@ -265,8 +273,27 @@ def _lists(column: pa.ChunkedArray, offsets: np.ndarray[Any, Any]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
 
 
+def check_output(path: str | Path | None, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Refuse a file that can't be written, before the work that would go into it.
+
+    Raises
+    ------
+    InputError
+        If it is a folder, or its suffix isn't one of `suffixes`.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, a file was expected")
+    if path.suffix.lower() not in suffixes:
+        names = " or ".join(name for name in suffixes if name != ".ndjson")
+        raise InputError(f"{path}: '{path.suffix}' is not written; use {names}")
+
+
 def write_table(table: pa.Table, path: str | Path) -> None:
     """Write by suffix: .parquet, .jsonl or, for tables without lists, .csv."""
+    check_output(path)
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -275,7 +302,7 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         with atomic(path) as temporary, temporary.open("wb") as handle:
             for line in _json_lines(table):
                 handle.write(line)
-    elif suffix == ".csv":
+    else:
         import pyarrow.csv as csv
 
         nested_names = [f.name for f in table.schema if pa.types.is_nested(f.type)]
@@ -286,19 +313,17 @@ def write_table(table: pa.Table, path: str | Path) -> None:
             )
         with atomic(path) as temporary:
             csv.write_csv(table, temporary)
-    else:
-        raise InputError(f"{path}: '{suffix}' is not written; use .parquet, .jsonl or .csv")
 
 
 def _json_lines(table: pa.Table) -> Iterable[bytes]:
-    """One object per row; NaN is written as null, for JSON has no NaN."""
+    """One object per row; NaN and infinity are written as null, for JSON has neither."""
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
             yield json.dumps(_finite(row), ensure_ascii=False, default=str).encode() + b"\n"
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

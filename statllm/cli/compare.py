@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_COLUMNS = ("greedy_correct", "majority_answer_correct", "majority_correct", "correct")
+
+
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Scores, an evaluation, or a run folder.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The same, for the other model.")],
     column: Annotated[
         str | None,
-        typer.Option(help="A 0/1 column; default greedy_correct, majority_correct or correct."),
+        typer.Option(
+            help=f"A 0/1 column; default the first that both have of {', '.join(_COLUMNS)}."
+        ),
     ] = None,
 ) -> None:
     """Compare two models on the problems that both answered: paired difference and McNemar.
@@ -28,7 +33,7 @@ def compare(
 
         statllm compare runs/scpo/iteration_0 runs/scpo/iteration_2
 
-        statllm compare a-scores.parquet b-scores.parquet --column majority_correct
+        statllm compare a-scores.parquet b-scores.parquet --column majority_answer_correct
     """
     from statllm.estimators.proportions import proportion
     from statllm.evaluation import compare as paired
@@ -50,24 +55,24 @@ def compare(
 
 def _table(path: Path) -> pa.Table:
     """Read scores; of a run folder the last evaluation, of an iteration folder its own."""
-    from statllm.files import read_parquet
+    from statllm._formats import read_rows
     from statllm.stages import Run
 
     if path.is_dir():
         if (path / "run.yaml").is_file():
             run = Run.open(path)
-            return read_parquet(run.path(run.n_iterations, "evaluation.parquet"))
-        return read_parquet(path / "evaluation.parquet")
-    return read_parquet(path)
+            return read_rows(run.path(run.n_iterations, "evaluation.parquet"))
+        return read_rows(path / "evaluation.parquet")
+    return read_rows(path)
 
 
 def _default_column(tables: list[pa.Table], paths: tuple[Path, Path]) -> str:
-    for name in ("greedy_correct", "majority_correct", "correct"):
+    for name in _COLUMNS:
         if all(name in table.column_names for table in tables):
             return name
     raise InputError(
-        f"{paths[0]} and {paths[1]} share none of the columns greedy_correct, majority_correct "
-        "and correct; name one with --column"
+        f"{paths[0]} and {paths[1]} share none of the columns {', '.join(_COLUMNS)}; "
+        "name one with --column"
     )
 
 
@@ -85,10 +90,11 @@ def _zero_one(table: pa.Table, name: str, path: Path) -> pa.Table:
             if len(value) != 1:
                 raise InputError(
                     f"{path}: '{name}' has {len(value)} samples in row {row}, one was expected; "
-                    "run `statllm score` and compare majority_correct"
+                    "run `statllm score` and compare majority_answer_correct"
                 )
             value = value[0]
         if value not in (0, 1):
-            raise InputError(f"{path}: '{name}' is {value} in row {row}, 0 or 1 was expected")
+            hint = "" if value is None else "; in majority_answer_correct ties are broken"
+            raise InputError(f"{path}: '{name}' is {value} in row {row}, 0 or 1 was expected{hint}")
         flat.append(bool(value))
     return pa.table({"prompt_id": table["prompt_id"], name: pa.array(flat, pa.bool_())})

@@ -17,7 +17,7 @@ def sample(
     model: Annotated[str, typer.Argument(help="A model folder, a hub name, or lab.")],
     source: Annotated[str, typer.Argument(metavar="PROMPTS", help="A file, or lab:test.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet.")],
-    limit: Annotated[int | None, typer.Option(help="Only this many prompts.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts.")] = None,
     prompt_id: PromptId = None,
     prompt: Prompt = None,
     reference: Reference = None,
@@ -32,11 +32,13 @@ def sample(
 
         statllm sample ./my-model prompts.jsonl --n 16 --temperature 0.7 --top-p 0.9 -o s.parquet
     """
+    from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.recipe import Problems
     from statllm.sampling import sample as run
     from statllm.stages import load_problems, resolve_model
 
+    check_output(output, (".parquet",))
     if source.startswith("lab:"):
         problems = load_problems(Problems(source=source, n=limit))
     else:

@@ -48,9 +48,11 @@ def score(
 
         statllm score votes.parquet -o s.parquet --where task=gsm --entropy plugin
     """
+    from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.scoring import score as run
 
+    check_output(output)
     columns = mapping(
         prompt_id=prompt_id,
         prompt=prompt,

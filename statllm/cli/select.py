@@ -55,10 +55,12 @@ _HELP = {
 def _command(rule: str) -> Callable[..., None]:
     def command(
         source: InputFile,
-        output: Annotated[Path, typer.Option("--output", "-o", help="Pairs, Parquet.")],
+        output: Annotated[Path, typer.Option("--output", "-o", help="Pairs: Parquet or JSONL.")],
         ledger: Annotated[
             Path | None,
-            typer.Option(help="One row per prompt: kept or dropped, and why (Parquet)."),
+            typer.Option(
+                help="One row per prompt: kept or dropped, and why (Parquet, JSONL or CSV)."
+            ),
         ] = None,
         preset: Annotated[
             str | None, typer.Option(help="A paper's settings; single options override them.")
@@ -108,10 +110,13 @@ def _run(
     base: Any,
     changes: dict[str, Any],
 ) -> None:
+    from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.selection import select as apply
     from statllm.selection import settings_of
 
+    check_output(output)
+    check_output(ledger)
     settings = settings_of(rule, base, **changes)
     generations = Generations.read(source, columns, conditions(where))
     selection = apply(rule, generations, settings)

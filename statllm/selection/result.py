@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from statllm.files import write_parquet
+from statllm._formats import write_table
 from statllm.ragged import BoolArray
 from statllm.selection._pairing import Pairs
 from statllm.selection._samples import Samples
@@ -56,10 +56,13 @@ class Selection:
         return f"{line}; dropped: {dropped}" if dropped else line
 
     def write(self, pairs: str | Path, ledger: str | Path | None = None) -> None:
-        """Write the tables as Parquet, the ledger first: pairs without one can't be explained."""
+        """Write the tables, by suffix Parquet, JSONL or CSV.
+
+        The ledger comes first: pairs without one can't be explained.
+        """
         if ledger is not None:
-            write_parquet(self.ledger, ledger)
-        write_parquet(self.pairs, pairs)
+            write_table(self.ledger, ledger)
+        write_table(self.pairs, pairs)
 
 
 class Reasons:

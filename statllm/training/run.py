@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from statllm.files import read_parquet, sha256
+from statllm._formats import read_rows
+from statllm.files import sha256
 from statllm.models import load_model, load_tokenizer
 from statllm.pairs import check_pairs
 from statllm.training.data import Rows, check_examples, model_limits, to_rows
@@ -107,7 +108,7 @@ def train_preference(
     """
     start = local_folder(model)
     other = None if reference is None else local_folder(reference)
-    table = check_pairs(pairs if isinstance(pairs, pa.Table) else read_parquet(pairs))
+    table = check_pairs(pairs if isinstance(pairs, pa.Table) else read_rows(pairs))
     tokenizer = load_tokenizer(start)
     must_end = ["chosen"] if settings.keep_truncated_rejected else ["chosen", "rejected"]
     limits = model_limits(start, tokenizer, settings, must_end)
@@ -155,7 +156,7 @@ def train_sft(
         As in `train_preference`, and so are the result and what is raised.
     """
     start = local_folder(model)
-    table = check_examples(data if isinstance(data, pa.Table) else read_parquet(data))
+    table = check_examples(data if isinstance(data, pa.Table) else read_rows(data))
     tokenizer = load_tokenizer(start)
     rows = to_rows(
         table, ["response"], tokenizer, model_limits(start, tokenizer, settings, ["response"])

@@ -114,6 +114,18 @@ def test_select_writes_pairs_and_a_ledger_that_adds_up(statllm, log: Path, tmp_p
         assert statllm("select", rule, *arguments)[0] == 0
 
 
+def test_pairs_as_jsonl_are_what_training_reads(statllm, log: Path, tmp_path: Path) -> None:
+    pairs, ledger = tmp_path / "pairs.jsonl", tmp_path / "ledger.csv"
+    arguments = ("select", "scpo", log, *NAMES, "--threshold", "0.65", "--ledger", ledger)
+    assert statllm(*arguments, "-o", pairs)[0] == 0
+    [pair] = [json.loads(line) for line in pairs.read_text().splitlines()]
+    assert (pair["chosen_answer"], pair["rejected_answer"]) == ("8", "7")
+    assert ledger.read_text().startswith('"prompt_id","kept","reason"')
+    code, said, _ = statllm("train", "lab", pairs, "-o", tmp_path / "model", "--loss", "scpo")
+    assert code == 0
+    assert "1 pairs, 1 steps" in said
+
+
 def test_compare_pairs_by_prompt(statllm, tmp_path: Path) -> None:
     """Five gained, one lost, four equal: exact McNemar p = 2 * (1 + 6) / 2**6 = 0.21875."""
     before = [False] * 5 + [True] + [True] * 4
@@ -169,10 +181,14 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
         (["sample", "lab", "lab:exam", *out], "exam"),
         (["report", tmp_path], "run.yaml is missing"),
         (["compare", pairs, pairs], "correct"),
+        (["score", good, "-o", tmp_path / "out.xls"], "'.xls' is not written"),
+        (["score", tmp_path, *out], "is a folder, a file was expected"),
+        (["select", "scpo", good, *out, "--ledger", tmp_path], "is a folder, a file was expected"),
+        (["sample", "lab", "lab:test", "-o", tmp_path / "out.jsonl"], "'.jsonl' is not written"),
     ]
 
 
-@pytest.mark.parametrize("case", range(17))
+@pytest.mark.parametrize("case", range(21))
 def test_wrong_input_gives_exit_code_2_and_one_sentence(statllm, tmp_path: Path, case: int) -> None:
     arguments, words = refusals(tmp_path)[case]
     code, _, error = statllm(*arguments)

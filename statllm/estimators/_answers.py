@@ -36,10 +36,12 @@ def _of_ragged(answers: Ragged) -> list[pa.Array]:
 
 
 def _of_lists(answers: Any) -> tuple[list[pa.Array], NDArray[np.int64]]:
-    """Flat chunks and row lengths of an Arrow list column or of a list of lists."""
+    """Flat chunks and row lengths of an Arrow list column, a list of lists or a 2-D array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if isinstance(answers, np.ndarray) and answers.ndim == 2:
+        answers = list(answers)
     if not isinstance(answers, pa.Array | pa.ChunkedArray):
         try:
             answers = pa.array(answers)

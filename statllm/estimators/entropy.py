@@ -235,7 +235,7 @@ def vote_entropy(answers: Any, estimator: str = DEFAULT, **options: Any) -> Entr
 
     Parameters
     ----------
-    answers : pyarrow list column, list of lists, or Ragged
+    answers : pyarrow list column, list of lists, 2-D array, or Ragged
         As for `vote_counts`: row i holds the answers of prompt i; null is no vote.
     estimator : str
     **options

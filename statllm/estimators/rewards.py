@@ -121,7 +121,7 @@ def reward_summary(
 
     Parameters
     ----------
-    rewards : Ragged, pyarrow list column, or list of lists of float
+    rewards : Ragged, pyarrow list column, list of lists or 2-D array of float
         Row i holds the rewards of prompt i's responses; null, None or NaN = missing.
     lengths : the same, optional
         Length of each response, in a unit of the caller's choice (characters in RIP).
@@ -139,7 +139,8 @@ def reward_summary(
     Raises
     ------
     InputError
-        If a row of `lengths` differs in number from its row of `rewards`.
+        If a row of `lengths` differs in number from its row of `rewards`, or a reward is
+        infinite.
 
     Examples
     --------
@@ -183,18 +184,27 @@ def reward_summary(
 
 
 def as_float_rows(rows: Any, what: str) -> Ragged:
-    """Read rows of numbers, null as NaN."""
+    """Read rows of numbers, null as NaN; an infinite one is refused."""
     import pyarrow as pa
 
-    if isinstance(rows, Ragged):
-        return rows.with_values(rows.values.astype(np.float64))
     try:
-        if isinstance(rows, pa.Array | pa.ChunkedArray):
+        if isinstance(rows, Ragged):
+            table = rows
+        elif isinstance(rows, pa.Array | pa.ChunkedArray):
             table = Ragged.from_arrow(rows.cast(pa.large_list(pa.float64())))
-            return table.with_values(table.values.astype(np.float64))
-        return Ragged.from_lists(rows, dtype=np.float64)
+        else:
+            table = Ragged.from_lists(rows, dtype=np.float64)
+        table = table.with_values(table.values.astype(np.float64))
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{what} must be one list of numbers per prompt: {error}") from None
+    infinite = np.flatnonzero(np.isinf(table.values))
+    if len(infinite):
+        place = infinite[0]
+        raise InputError(
+            f"{what} must be finite or missing; value {table.positions[place]} of row "
+            f"{table.rows[place]} is {table.values[place]}"
+        )
+    return table
 
 
 def _hits(table: Ragged, target: FloatArray) -> Ragged:

@@ -29,7 +29,7 @@ def vote_counts(answers: Any) -> VoteTable:
 
     Parameters
     ----------
-    answers : pyarrow list column, list of lists, or Ragged
+    answers : pyarrow list column, list of lists, 2-D array, or Ragged
         Row i holds the answers of prompt i's samples, in canonical form: equal answers are equal
         strings (or numbers). Null, None and NaN are no vote; in a `Ragged` of integers, so is
         any negative number. Rows may differ in length and may be empty; a null row is empty.

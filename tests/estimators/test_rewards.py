@@ -274,3 +274,8 @@ def test_writing_rewards(
     assert split.mean_noise_variance().value == pytest.approx(rater / 5, rel=0.01)
     share = (variance - rater / 5) / variance
     assert split.reliability().value == pytest.approx(share, abs=1e-3)
+
+
+def test_an_infinite_reward_is_refused_with_its_place() -> None:
+    with pytest.raises(InputError, match=r"rewards must be finite .* value 1 of row 1 is inf"):
+        reward_summary([[1.0], [2.0, np.inf]])

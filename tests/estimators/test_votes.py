@@ -404,3 +404,16 @@ def test_panel_majority_and_auroc_of_share(shared_data: Path) -> None:
     plain = vote_entropy(answers, "plugin")
     assert plain.value.mean() == pytest.approx(0.43145942846435514, abs=1e-12)
     assert np.mean(votes.n_tied > 1) == pytest.approx(0.000758150113722517)
+
+
+@pytest.mark.parametrize("kind", ["text", "integers", "objects"])
+def test_an_array_of_prompts_by_samples_is_rows(kind: str) -> None:
+    array = {
+        "text": np.array([["a", "b", "a"], ["c", "c", "c"]]),
+        "integers": np.array([[1, 2, 1], [3, 3, 3]]),
+        "objects": np.array([["a", "b", "a"], ["c", None, "c"]], dtype=object),
+    }[kind]
+    votes = vote_counts(array)
+    assert votes.share.tolist() == [2 / 3, 1.0]
+    assert votes.n_votes.tolist() == ([3, 2] if kind == "objects" else [3, 3])
+    assert vote_counts(np.empty((2, 0))).n_votes.tolist() == [0, 0]

@@ -21,7 +21,7 @@ def run(
 
     Examples:
 
-        statllm run studies/demo/scpo.yaml -o runs/scpo
+        statllm run statllm/lab/recipes/scpo.yaml -o runs/scpo
 
         statllm run my-recipe.yaml --seed 3
     """

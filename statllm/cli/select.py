@@ -42,6 +42,16 @@ _HELP = {
 
         statllm select irpo scores.parquet -o pairs.parquet --pairs-per-prompt 10
     """,
+    "conformal": """ScPO pairs with a bound on the share of wrong chosen answers, from some labels.
+
+    Prompts with a reference calibrate; those without are chosen from.
+
+    Examples:
+
+        statllm select conformal scores.parquet -o pairs.parquet --ledger ledger.parquet --fdr 0.1
+
+        statllm select conformal scores.parquet -o pairs.parquet --score=-vote_entropy
+    """,
     "rip": """Best against worst reward, on prompts whose worst response is good and long enough.
 
     Examples:

@@ -10,11 +10,18 @@ from pydantic import ValidationError
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.selection.conformal import conformal
 from statllm.selection.irpo import irpo
 from statllm.selection.result import Selection
 from statllm.selection.rip import rip
 from statllm.selection.scpo import scpo
-from statllm.selection.settings import IrpoSettings, RipSettings, RuleSettings, ScpoSettings
+from statllm.selection.settings import (
+    ConformalSettings,
+    IrpoSettings,
+    RipSettings,
+    RuleSettings,
+    ScpoSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ RULES: Mapping[str, Rule] = {
     "scpo": Rule(ScpoSettings, scpo),
     "irpo": Rule(IrpoSettings, irpo),
     "rip": Rule(RipSettings, rip),
+    "conformal": Rule(ConformalSettings, conformal),
 }
 
 
@@ -40,7 +48,7 @@ def select(
 
     Parameters
     ----------
-    rule : {"scpo", "irpo", "rip"}
+    rule : {"scpo", "irpo", "rip", "conformal"}
     generations : Generations
     settings : RuleSettings, optional
         Of that rule.

@@ -76,6 +76,36 @@ class ScpoSettings(AnswerRuleSettings):
     )
 
 
+class ConformalSettings(ScpoSettings):
+    """ScPO on prompts chosen by conformal selection (Jin and Candes 2023, arXiv 2210.01408).
+
+    The other settings are those of ScPO; its threshold is 0, since `fdr` decides.
+    """
+
+    threshold: float = Field(
+        default=0.0, ge=0, le=1, description="Least share of k, for all prompts alike."
+    )
+    fdr: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="At most this share of the kept prompts' chosen answers is wrong, in "
+        "expectation.",
+    )
+    score: str = Field(
+        default="vote_share",
+        description="How sure the chosen answer is: vote_share, vote_margin, or a column with a "
+        "number per prompt; '-vote_entropy' turns its sign.",
+    )
+    labels: Literal["ignore"] = Field(
+        default="ignore", description="Known answers calibrate; their prompts make no pairs."
+    )
+
+    def scpo(self) -> ScpoSettings:
+        """Return the part that is ScPO's."""
+        return ScpoSettings(**self.model_dump(include=set(ScpoSettings.model_fields)))
+
+
 class IrpoSettings(AnswerRuleSettings):
     """Iterative reasoning preference optimization (Pang et al. 2024, arXiv 2404.19733)."""
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from statllm._version import __version__
+from statllm.cli.calibrate import calibrate
 from statllm.cli.compare import compare
 from statllm.cli.demo import demo
 from statllm.cli.report import report
@@ -41,6 +42,6 @@ def _options(
     """Hold the options that come before a verb."""
 
 
-for verb in (demo, sample, score, train, run, compare, report):
+for verb in (demo, sample, score, calibrate, train, run, compare, report):
     app.command()(verb)
 app.add_typer(select, name="select")

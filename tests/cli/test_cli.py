@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -139,6 +140,25 @@ def test_compare_pairs_by_prompt(statllm, tmp_path: Path) -> None:
     assert "p = 0.219" in said
 
 
+def test_calibrate_measures_and_writes_out_of_fold_confidences(statllm, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.05, 0.95, size=600)
+    right = rng.random(600) < p**2  # overconfident
+    rows = {"prompt_id": [str(i) for i in range(601)], "p": [*p, None], "ok": [*right, None]}
+    write_parquet(pa.table(rows), tmp_path / "in.parquet")
+    out = tmp_path / "out.parquet"
+    arguments = ("calibrate", tmp_path / "in.parquet", "--confidence", "p", "--correct", "ok")
+    code, said, _ = statllm(*arguments, "-o", out)
+    assert code == 0
+    assert "1 of 601 rows lack 'p' or 'ok'" in said
+    for word in ("ECE", "smooth ECE", "AUROC", "Spiegelhalter", "log loss, after - before"):
+        assert word in said
+    calibrated = read_parquet(out)["p_calibrated"].to_numpy()
+    assert np.isnan(calibrated[-1])
+    assert np.abs(calibrated[:-1] - p**2).mean() < 0.5 * np.abs(p - p**2).mean()
+    assert statllm(*arguments, "--cluster", "prompt_id", "--method", "isotonic")[0] == 0
+
+
 def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"prompt_id": "a", "answer": "1"}\n{"prompt_id": \n')
@@ -181,6 +201,10 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
         (["sample", "lab", "lab:exam", *out], "exam"),
         (["report", tmp_path], "run.yaml is missing"),
         (["compare", pairs, pairs], "correct"),
+        (["calibrate", good], "none of the columns majority_answer_correct"),
+        (["calibrate", pairs, "--correct", "weight"], "has no column 'vote_share'"),
+        (["calibrate", pairs, "--confidence", "mood", "--correct", "weight"], "one number per row"),
+        (["calibrate", pairs, "--confidence", "weight", "--correct", "weight"], "one value only"),
         (["score", good, "-o", tmp_path / "out.xls"], "'.xls' is not written"),
         (["score", tmp_path, *out], "is a folder, a file was expected"),
         (["select", "scpo", good, *out, "--ledger", tmp_path], "is a folder, a file was expected"),
@@ -188,7 +212,7 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
     ]
 
 
-@pytest.mark.parametrize("case", range(21))
+@pytest.mark.parametrize("case", range(25))
 def test_wrong_input_gives_exit_code_2_and_one_sentence(statllm, tmp_path: Path, case: int) -> None:
     arguments, words = refusals(tmp_path)[case]
     code, _, error = statllm(*arguments)
@@ -200,7 +224,19 @@ def test_wrong_input_gives_exit_code_2_and_one_sentence(statllm, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    "verb", ["demo", "sample", "score", "select scpo", "train", "run", "compare", "report"]
+    "verb",
+    [
+        "demo",
+        "sample",
+        "score",
+        "select scpo",
+        "select conformal",
+        "calibrate",
+        "train",
+        "run",
+        "compare",
+        "report",
+    ],
 )
 def test_help_has_examples(statllm, verb: str) -> None:
     code, said, _ = statllm(*verb.split(), "--help")

@@ -1,0 +1,169 @@
+"""`statllm calibrate`: can the confidences be believed, and how to make them so?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from statllm.cli.common import conditions, console, estimates, table_of
+from statllm.errors import InputError
+
+if TYPE_CHECKING:
+    from statllm.results import TestResult
+
+_LABELS = ("majority_answer_correct", "greedy_correct", "correct")
+Method = Literal["platt", "temperature", "beta", "isotonic", "histogram", "venn-abers"]
+
+
+def calibrate(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="One row per answer: Parquet, JSONL or CSV.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The rows with their calibrated confidence added."),
+    ] = None,
+    confidence: Annotated[str, typer.Option(help="Column, 0 to 1.")] = "vote_share",
+    correct: Annotated[
+        str | None, typer.Option(help=f"Column of 0/1; default: the first of {', '.join(_LABELS)}.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Column: rows with the same value may depend on each other.")
+    ] = None,
+    method: Annotated[Method, typer.Option(help="How confidences are calibrated.")] = "platt",
+    folds: Annotated[int, typer.Option(min=2, help="Each is calibrated by the others.")] = 5,
+    bins: Annotated[int, typer.Option(min=1, help="Of the calibration errors.")] = 15,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
+    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows.")] = None,
+) -> None:
+    """Measure how well confidences are calibrated and how well they rank; calibrate them.
+
+    Errors with intervals, tests, and the change that a calibrator brings out of fold.
+
+    Examples:
+
+        statllm calibrate scores.parquet
+
+        statllm calibrate log.csv --confidence p --correct is_right --cluster topic -o out.parquet
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from statllm._formats import check_output, read_table, write_table
+    from statllm.estimators import calibrators as parametric
+    from statllm.estimators import nonparametric_calibrators as flexible
+    from statllm.estimators.cross_fitting import cross_fit
+    from statllm.estimators.venn_abers import VennAbers
+
+    check_output(output)
+    table = read_table(source, {}, conditions(where))
+    label = correct or next((name for name in _LABELS if name in table.column_names), None)
+    if label is None:
+        raise InputError(f"{source} has none of the columns {', '.join(_LABELS)}; name one")
+    p, y = _numbers(table, source, confidence), _numbers(table, source, label)
+    for name, values in ((confidence, p), (label, y)):
+        outside = np.flatnonzero(~np.isnan(values) & ~((values >= 0) & (values <= 1)))
+        if len(outside):
+            row = outside[0]
+            raise InputError(f"{source}: '{name}' is {values[row]:g} in row {row}, not in [0, 1]")
+    known = np.isfinite(p) & np.isfinite(y)
+    fractional = np.flatnonzero(known & ~np.isin(y, [0, 1]))
+    if len(fractional):
+        row = fractional[0]
+        raise InputError(f"{source}: '{label}' is {y[row]:g} in row {row}, 0 or 1 was expected")
+    groups = None if cluster is None else _column(table, source, cluster)[known]
+    if len(np.unique(y[known])) < 2:
+        raise InputError(f"{source}: '{label}' has one value only in {known.sum()} usable rows")
+    out = console()
+    if not known.all():
+        out.print(f"{(~known).sum()} of {len(p)} rows lack '{confidence}' or '{label}': left out")
+    figures = _figures(p[known], y[known], groups, bins)
+    out.print(estimates(f"{confidence} against {label}", figures))
+    rows = [_line(test) for test in _tests(p[known], y[known], groups)]
+    out.print(table_of("tests of calibration", ("test", "statistic", "p"), rows))
+    kinds: dict[str, Any] = {
+        "platt": parametric.Platt,
+        "temperature": parametric.Temperature,
+        "beta": parametric.Beta,
+        "isotonic": flexible.Isotonic,
+        "histogram": flexible.Histogram,
+        "venn-abers": VennAbers,
+    }
+    fitted = cross_fit(kinds[method](), p[known], y[known], groups, folds, seed)
+    report = vars(fitted.report(p[known])).values()
+    changes = [figure for figure in report if np.isfinite(figure.value)]  # sure, and wrong: inf
+    out.print(estimates(f"before and after {method}, {folds} folds", changes))
+    if output is not None:
+        calibrated = np.full(len(p), np.nan)
+        calibrated[known] = fitted.probability[:, 1]
+        column = pa.array(calibrated, from_pandas=True)
+        write_table(table.append_column(f"{confidence}_calibrated", column), output)
+        out.print(f"{output}: column '{confidence}_calibrated', each row by the other folds")
+
+
+def _figures(p: Any, y: Any, clusters: Any, bins: int) -> list[Any]:
+    """What the confidences are worth, each figure with its uncertainty."""
+    from statllm.estimators.calibration import (
+        calibration_error,
+        debiased_squared_calibration_error,
+    )
+    from statllm.estimators.calibration_smooth import smooth_calibration_error
+    from statllm.estimators.comparison import mean_estimate
+    from statllm.estimators.proper_scores import brier_score, log_score
+    from statllm.estimators.risk_coverage import augrc, aurc
+    from statllm.estimators.selective import auroc
+
+    figures = [
+        mean_estimate(y, clusters, "accuracy", "share of rows"),
+        mean_estimate(p, clusters, "mean confidence", "probability"),
+        calibration_error(p, y, bins, clusters=clusters),
+        debiased_squared_calibration_error(p, y, bins, clusters=clusters),
+        smooth_calibration_error(p, y, clusters=clusters),
+        brier_score(p, y, clusters=clusters),
+        auroc(p, y, clusters=clusters),
+        aurc(p, y, clusters=clusters),
+        augrc(p, y, clusters=clusters),
+    ]
+    if not ((p == 0) & (y == 1) | (p == 1) & (y == 0)).any():  # else it is infinite
+        figures.insert(6, log_score(p, y, clusters=clusters))
+    return figures
+
+
+def _tests(p: Any, y: Any, clusters: Any) -> list[TestResult]:
+    """Tests of perfect calibration; with clusters, those that know of them."""
+    from statllm.estimators.calibration_adaptive import t_cal
+    from statllm.estimators.calibration_cumulative import kuiper_calibration
+    from statllm.estimators.calibration_tests import spiegelhalter
+
+    tests = [spiegelhalter(p, y, clusters=clusters)]
+    if clusters is None:
+        tests += [kuiper_calibration(p, y), t_cal(p, y)]
+    return tests
+
+
+def _line(test: TestResult) -> tuple[str, str, str]:
+    from statllm.results import format_p
+
+    return test.method, f"{test.statistic:.4g}", format_p(test.log_p_value).removeprefix("= ")
+
+
+def _column(table: Any, source: Path, name: str) -> Any:
+    import numpy as np
+
+    if name not in table.column_names:
+        raise InputError(f"{source} has no column '{name}'; it has {', '.join(table.column_names)}")
+    return np.array(table[name].to_pylist(), dtype=object).astype(str)
+
+
+def _numbers(table: Any, source: Path, name: str) -> Any:
+    """A column as float64, null as NaN."""
+    import pyarrow as pa
+
+    if name not in table.column_names:
+        raise InputError(f"{source} has no column '{name}'; it has {', '.join(table.column_names)}")
+    try:
+        return table[name].cast(pa.float64()).to_numpy()
+    except pa.ArrowException as error:
+        raise InputError(f"{source}: column '{name}' must hold one number per row") from error

@@ -166,11 +166,12 @@ def test_a_model_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 def start(recipe: Path, folder: Path) -> subprocess.Popen[bytes]:
     code = "import sys; from statllm.loop import run; from statllm.recipe import read_recipe; "
     code += "run(read_recipe(sys.argv[1]), sys.argv[2])"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(recipe), str(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with folder.with_suffix(".log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(recipe), str(folder)],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
 
 
 def kill_and_rerun(recipe: Path, folder: Path, after: float) -> None:
@@ -178,7 +179,7 @@ def kill_and_rerun(recipe: Path, folder: Path, after: float) -> None:
     time.sleep(after)
     os.kill(process.pid, signal.SIGKILL)  # the parent alone: its child must follow by itself
     process.wait()
-    assert start(recipe, folder).wait() == 0
+    assert start(recipe, folder).wait() == 0, folder.with_suffix(".log").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from statllm.cli.common import (
     console,
     estimates,
     mapping,
+    table_of,
 )
 from statllm.cli.settings import with_settings
 from statllm.scoring import ScoringSettings
@@ -47,6 +48,8 @@ def score(
         statllm score log.csv -o s.parquet --prompt-id qid --response text --reference gold
 
         statllm score votes.parquet -o s.parquet --where task=gsm --entropy plugin
+
+        statllm score samples.parquet -o scores.parquet --metrics all
     """
     from statllm._formats import check_output
     from statllm.generations import Generations
@@ -64,7 +67,10 @@ def score(
     generations = Generations.read(source, columns, conditions(where))
     scored = run(generations, **(settings or {}))
     scored.write(output)
-    console().print(estimates(f"{output}: {scored.n_prompts} prompts", _figures(scored)))
+    out = console()
+    out.print(estimates(f"{output}: {scored.n_prompts} prompts", _figures(scored)))
+    if (settings or {}).get("metrics") and "majority_answer_correct" in scored:
+        out.print(_ranking(scored))
 
 
 def _figures(scored: Any) -> list[Any]:
@@ -100,6 +106,36 @@ def _figures(scored: Any) -> list[Any]:
         if 0 < label.sum() < len(label):
             figures.append(auroc(share[known], label).named("AUROC of vote_share", "probability"))
     return figures
+
+
+def _ranking(scored: Any) -> Any:
+    """How well each uncertainty tells right majority answers from wrong ones, best first."""
+    import numpy as np
+
+    from statllm.estimators.rejection import prr
+    from statllm.estimators.risk_coverage import aurc
+    from statllm.estimators.selective import auroc
+    from statllm.scoring.metrics import METRICS
+
+    right = _numbers(scored, "majority_answer_correct")
+    confidences = {
+        "vote_share": _numbers(scored, "vote_share"),
+        "vote_margin": _numbers(scored, "vote_margin"),
+        "vote_entropy": -_numbers(scored, "vote_entropy"),
+        **{name: -_numbers(scored, name) for name in METRICS if name in scored},
+    }
+    lines = []
+    for name, confidence in confidences.items():
+        known = np.isfinite(confidence) & np.isfinite(right)
+        label = right[known] > 0.5
+        if not 0 < label.sum() < len(label):
+            continue
+        figures = [score(confidence[known], label) for score in (auroc, aurc, prr)]
+        cells = [f"{figure.value:.3f} {figure.interval(0.95):.3f}" for figure in figures]
+        lines.append((figures[0].value, (name, *cells, str(known.sum()))))
+    rows = [row for _, row in sorted(lines, key=lambda line: -line[0])]
+    columns = ("uncertainty", "AUROC", "AURC (risk)", "PRR", "n")
+    return table_of("is the majority answer right? 95 % intervals over prompts", columns, rows)
 
 
 def _numbers(scored: Any, name: str) -> Any:

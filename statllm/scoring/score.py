@@ -65,6 +65,8 @@ def score(
         reward_mean, reward_var, reward_gap : float
             Of the rewards: mean, variance (ddof=1), best minus worst.
 
+        and one column for each of `statllm.scoring.metrics.METRICS` that was asked for.
+
         A number that is undefined (no votes, no rewards, no reference) is null. Samples whose
         ``pool`` is "extra" get an answer and a verdict and enter no statistic: they were drawn
         from another distribution.

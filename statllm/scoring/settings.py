@@ -44,6 +44,11 @@ class ScoringSettings(BaseModel):
         description="Number of possible answers, for the entropy estimators that need it (nsb, "
         "dirichlet, ...): a number, those observed, or Chao's estimate from the votes.",
     )
+    metrics: tuple[str, ...] = Field(
+        default=(),
+        description="Further uncertainty metrics by name, a column each, such as "
+        "semantic_entropy_jlko; 'all' for those whose columns are there.",
+    )
     ties: Literal["random", "lexical", "first"] = Field(
         "random",
         description="Which of several most frequent answers is the majority answer: drawn by the "

@@ -15,6 +15,7 @@ from statllm.estimators.votes import VoteTable, vote_counts
 from statllm.generations import Generations
 from statllm.ragged import BoolArray, Ragged
 from statllm.scoring._columns import as_lists, flat_values, lengths_of
+from statllm.scoring.metrics import metric_columns
 from statllm.scoring.settings import ScoringSettings
 
 _VOTE_COUNTS = ("n_votes", "n_distinct", "n_tied")
@@ -38,6 +39,7 @@ def prompt_statistics(scored: Generations, settings: ScoringSettings) -> dict[st
         **_vote_columns(votes, scored.n_prompts, settings),
         **_verdict_columns(scored, main, votes, settings),
         **_reward_columns(scored, main, settings),
+        **metric_columns(scored, main, settings.metrics),
     }
 
 

@@ -42,3 +42,12 @@ def test_the_files_it_links_to_exist(text: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (README.parent / target).exists(), target
+
+
+def test_the_functions_in_the_uncertainty_table_exist() -> None:
+    import statllm.estimators as estimators
+
+    table = (README.parent / "studies" / "uncertainty" / "README.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`([A-Za-z_]+)", table)) - {"statllm", "groups", "method"}
+    assert len(names) > 60
+    assert [name for name in sorted(names) if not hasattr(estimators, name)] == []

@@ -9,6 +9,7 @@ import typer
 from statllm._version import __version__
 from statllm.cli.calibrate import calibrate
 from statllm.cli.compare import compare
+from statllm.cli.conformal import conformal
 from statllm.cli.demo import demo
 from statllm.cli.report import report
 from statllm.cli.run import run
@@ -42,6 +43,6 @@ def _options(
     """Hold the options that come before a verb."""
 
 
-for verb in (demo, sample, score, calibrate, train, run, compare, report):
+for verb in (demo, sample, score, calibrate, conformal, train, run, compare, report):
     app.command()(verb)
 app.add_typer(select, name="select")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from statllm.cli.columns import VERDICTS, column, numbers, verdicts
 from statllm.cli.common import conditions, console, estimates, table_of
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
     from statllm.results import TestResult
 
-_LABELS = ("majority_answer_correct", "greedy_correct", "correct")
 Method = Literal["platt", "temperature", "beta", "isotonic", "histogram", "venn-abers"]
 
 
@@ -27,7 +27,8 @@ def calibrate(
     ] = None,
     confidence: Annotated[str, typer.Option(help="Column, 0 to 1.")] = "vote_share",
     correct: Annotated[
-        str | None, typer.Option(help=f"Column of 0/1; default: the first of {', '.join(_LABELS)}.")
+        str | None,
+        typer.Option(help=f"Column of 0/1; default: the first of {', '.join(VERDICTS)}."),
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Column: rows with the same value may depend on each other.")
@@ -59,21 +60,18 @@ def calibrate(
 
     check_output(output)
     table = read_table(source, {}, conditions(where))
-    label = correct or next((name for name in _LABELS if name in table.column_names), None)
-    if label is None:
-        raise InputError(f"{source} has none of the columns {', '.join(_LABELS)}; name one")
-    p, y = _numbers(table, source, confidence), _numbers(table, source, label)
-    for name, values in ((confidence, p), (label, y)):
-        outside = np.flatnonzero(~np.isnan(values) & ~((values >= 0) & (values <= 1)))
-        if len(outside):
-            row = outside[0]
-            raise InputError(f"{source}: '{name}' is {values[row]:g} in row {row}, not in [0, 1]")
+    label, y = verdicts(table, source, correct)
+    p = numbers(table, source, confidence)
+    outside = np.flatnonzero(~np.isnan(p) & ~((p >= 0) & (p <= 1)))
+    if len(outside):
+        row = outside[0]
+        raise InputError(f"{source}: '{confidence}' is {p[row]:g} in row {row}, not in [0, 1]")
     known = np.isfinite(p) & np.isfinite(y)
-    fractional = np.flatnonzero(known & ~np.isin(y, [0, 1]))
-    if len(fractional):
-        row = fractional[0]
-        raise InputError(f"{source}: '{label}' is {y[row]:g} in row {row}, 0 or 1 was expected")
-    groups = None if cluster is None else _column(table, source, cluster)[known]
+    groups = (
+        None
+        if cluster is None
+        else np.array(column(table, source, cluster).to_pylist(), dtype=str)[known]
+    )
     if len(np.unique(y[known])) < 2:
         raise InputError(f"{source}: '{label}' has one value only in {known.sum()} usable rows")
     out = console()
@@ -98,8 +96,8 @@ def calibrate(
     if output is not None:
         calibrated = np.full(len(p), np.nan)
         calibrated[known] = fitted.probability[:, 1]
-        column = pa.array(calibrated, from_pandas=True)
-        write_table(table.append_column(f"{confidence}_calibrated", column), output)
+        added = pa.array(calibrated, from_pandas=True)
+        write_table(table.append_column(f"{confidence}_calibrated", added), output)
         out.print(f"{output}: column '{confidence}_calibrated', each row by the other folds")
 
 
@@ -147,23 +145,3 @@ def _line(test: TestResult) -> tuple[str, str, str]:
     from statllm.results import format_p
 
     return test.method, f"{test.statistic:.4g}", format_p(test.log_p_value).removeprefix("= ")
-
-
-def _column(table: Any, source: Path, name: str) -> Any:
-    import numpy as np
-
-    if name not in table.column_names:
-        raise InputError(f"{source} has no column '{name}'; it has {', '.join(table.column_names)}")
-    return np.array(table[name].to_pylist(), dtype=object).astype(str)
-
-
-def _numbers(table: Any, source: Path, name: str) -> Any:
-    """A column as float64, null as NaN."""
-    import pyarrow as pa
-
-    if name not in table.column_names:
-        raise InputError(f"{source} has no column '{name}'; it has {', '.join(table.column_names)}")
-    try:
-        return table[name].cast(pa.float64()).to_numpy()
-    except pa.ArrowException as error:
-        raise InputError(f"{source}: column '{name}' must hold one number per row") from error

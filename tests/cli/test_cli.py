@@ -159,6 +159,36 @@ def test_calibrate_measures_and_writes_out_of_fold_confidences(statllm, tmp_path
     assert statllm(*arguments, "--cluster", "prompt_id", "--method", "isotonic")[0] == 0
 
 
+@pytest.mark.parametrize("guarantee", ["fdr", "accuracy", "fact-test"])
+def test_conformal_decides_the_unknown(statllm, tmp_path: Path, guarantee: str) -> None:
+    rng = np.random.default_rng(1)
+    p = rng.uniform(size=1200)
+    right = rng.random(1200) < p
+    known = np.arange(1200) < 600
+    verdict = [bool(r) if k else None for r, k in zip(right, known, strict=True)]
+    rows = {
+        "prompt_id": [str(i) for i in range(1201)],
+        "p": [*p, None],
+        "correct": [*verdict, None],
+    }
+    write_parquet(pa.table(rows), tmp_path / "in.parquet")
+    out = tmp_path / "out.parquet"
+    arguments = ("conformal", tmp_path / "in.parquet", "-o", out, "--confidence", "p")
+    code, said, _ = statllm(*arguments, "--guarantee", guarantee, "--alpha", "0.2")
+    assert code == 0
+    assert "600 rows calibrate" in said
+    given = read_parquet(out)["given"].to_pylist()
+    assert given[:600] == [None] * 600
+    assert given[1200] is False  # no confidence: withheld
+    answered = np.array(given[600:1200])
+    assert f"{answered.sum()} of 601 answers given" in said
+    assert answered.sum() > 30
+    assert p[600:][answered].min() > p[600:][~answered].max()
+    wrong = ~right[600:]
+    bounded = wrong[answered].mean() if guarantee != "fact-test" else answered[wrong].mean()
+    assert bounded < 0.2 + 3 * np.sqrt(0.16 / 200)
+
+
 def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"prompt_id": "a", "answer": "1"}\n{"prompt_id": \n')
@@ -205,6 +235,8 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
         (["calibrate", pairs, "--correct", "weight"], "has no column 'vote_share'"),
         (["calibrate", pairs, "--confidence", "mood", "--correct", "weight"], "one number per row"),
         (["calibrate", pairs, "--confidence", "weight", "--correct", "weight"], "one value only"),
+        (["conformal", pairs, *out, "--correct", "weight", "--alpha", "2"], "--alpha must lie"),
+        (["conformal", good, *out], "none of the columns majority_answer_correct"),
         (["score", good, "-o", tmp_path / "out.xls"], "'.xls' is not written"),
         (["score", tmp_path, *out], "is a folder, a file was expected"),
         (["select", "scpo", good, *out, "--ledger", tmp_path], "is a folder, a file was expected"),
@@ -212,7 +244,7 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
     ]
 
 
-@pytest.mark.parametrize("case", range(25))
+@pytest.mark.parametrize("case", range(27))
 def test_wrong_input_gives_exit_code_2_and_one_sentence(statllm, tmp_path: Path, case: int) -> None:
     arguments, words = refusals(tmp_path)[case]
     code, _, error = statllm(*arguments)
@@ -232,6 +264,7 @@ def test_wrong_input_gives_exit_code_2_and_one_sentence(statllm, tmp_path: Path,
         "select scpo",
         "select conformal",
         "calibrate",
+        "conformal",
         "train",
         "run",
         "compare",

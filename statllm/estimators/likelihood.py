@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.errors import InputError
-from statllm.estimators.rewards import as_float_rows
+from statllm.estimators.rewards import as_float_rows, float_rows
 from statllm.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -298,20 +297,9 @@ def cocoa(tokens: Any, similarity: Any, form: Literal["msp", "ppl", "mte"] = "ms
 
 def as_logprobs(rows: Any, what: str) -> Ragged:
     """Rows of log-probabilities, -inf allowed; rounding above 0 is taken off, more is an error."""
-    import pyarrow as pa
-
-    try:
-        if isinstance(rows, Ragged):
-            table = rows
-        elif isinstance(rows, pa.Array | pa.ChunkedArray):
-            table = Ragged.from_arrow(rows.cast(pa.large_list(pa.float64())))
-        else:
-            table = Ragged.from_lists(rows, dtype=np.float64)
-        values = table.values.astype(np.float64)
-    except (TypeError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{what} must be rows of numbers: {error}") from None
-    check_logprobs(values, what)
-    return table.with_values(np.minimum(values, 0.0))
+    table = float_rows(rows, what)
+    check_logprobs(table.values, what)
+    return table.with_values(np.minimum(table.values, 0.0))
 
 
 def check_logprobs(values: ArrayLike, what: str) -> None:

@@ -183,8 +183,8 @@ def reward_summary(
     )
 
 
-def as_float_rows(rows: Any, what: str) -> Ragged:
-    """Read rows of numbers, null as NaN; an infinite one is refused."""
+def float_rows(rows: Any, what: str) -> Ragged:
+    """Read rows of numbers, null as NaN."""
     import pyarrow as pa
 
     try:
@@ -194,9 +194,14 @@ def as_float_rows(rows: Any, what: str) -> Ragged:
             table = Ragged.from_arrow(rows.cast(pa.large_list(pa.float64())))
         else:
             table = Ragged.from_lists(rows, dtype=np.float64)
-        table = table.with_values(table.values.astype(np.float64))
+        return table.with_values(table.values.astype(np.float64))
     except (TypeError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{what} must be one list of numbers per prompt: {error}") from None
+        raise InputError(f"{what} must be one list of numbers per row: {error}") from None
+
+
+def as_float_rows(rows: Any, what: str) -> Ragged:
+    """Read rows of finite numbers, null as NaN."""
+    table = float_rows(rows, what)
     infinite = np.flatnonzero(np.isinf(table.values))
     if len(infinite):
         place = infinite[0]

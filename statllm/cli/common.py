@@ -58,16 +58,24 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-def table_of(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """Return a plain table; numbers are right-aligned from the second column on."""
+def table_of(
+    title: str,
+    columns: Iterable[str],
+    rows: Iterable[Sequence[Any]],
+    wrap: Sequence[str] = ("unit",),
+) -> Table:
+    """Return a plain table; numbers are right-aligned from the second column on.
+
+    On a narrow terminal the columns in `wrap` are folded, rather than the numbers.
+    """
     from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(title), box=SIMPLE, title_justify="left", title_style="bold")
     for place, name in enumerate(columns):
-        wraps = name == "unit"  # on a narrow terminal, rather than the numbers
-        table.add_column(escape(name), justify="right" if place else "left", no_wrap=not wraps)
+        side: Any = "right" if place else "left"
+        table.add_column(escape(name), justify=side, no_wrap=name not in wrap, overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     return table

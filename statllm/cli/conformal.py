@@ -70,6 +70,8 @@ def conformal(
     known, new = usable & np.isfinite(right), usable & ~np.isfinite(right)
     if not known.any():
         raise InputError(f"{source}: no row has both '{label}' and '{confidence}' to calibrate on")
+    if not new.any():
+        raise InputError(f"{source}: every verdict in '{label}' is known, nothing is to be decided")
     given, said = _decide(guarantee, score[known], right[known], score[new], alpha, delta)
     decided = np.zeros(len(score), dtype=bool)  # a row without a confidence is withheld
     decided[new] = given
@@ -92,6 +94,8 @@ def _decide(
     if guarantee == "fdr":
         picked = conformal_selection(known, right, new, alpha)
         line = f"confidence >= {picked.score_threshold:.6g}: expected share of wrong <= {alpha:g}"
+        if not picked.n_selected:
+            line = f"no answer is sure enough for an expected share of wrong <= {alpha:g}"
         return picked.selected, picked.note or line
     if guarantee == "accuracy":
         rule = selective_threshold(known, right, alpha, delta)

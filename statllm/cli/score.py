@@ -131,11 +131,12 @@ def _ranking(scored: Any) -> Any:
         if not 0 < label.sum() < len(label):
             continue
         figures = [score(confidence[known], label) for score in (auroc, aurc, prr)]
-        cells = [f"{figure.value:.3f} {figure.interval(0.95):.3f}" for figure in figures]
+        cells = [f"{figure.value:.2f} {figure.interval(0.95):.2f}" for figure in figures]
         lines.append((figures[0].value, (name, *cells, str(known.sum()))))
     rows = [row for _, row in sorted(lines, key=lambda line: -line[0])]
     columns = ("uncertainty", "AUROC", "AURC (risk)", "PRR", "n")
-    return table_of("is the majority answer right? 95 % intervals over prompts", columns, rows)
+    title = "is the majority answer right? 95 % intervals over prompts"
+    return table_of(title, columns, rows, wrap=("uncertainty",))
 
 
 def _numbers(scored: Any, name: str) -> Any:

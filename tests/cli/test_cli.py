@@ -237,6 +237,7 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
         (["calibrate", pairs, "--confidence", "weight", "--correct", "weight"], "one value only"),
         (["conformal", pairs, *out, "--correct", "weight", "--alpha", "2"], "--alpha must lie"),
         (["conformal", good, *out], "none of the columns majority_answer_correct"),
+        (["conformal", pairs, *out, "--confidence", "weight", "--correct", "weight"], "is known"),
         (["score", good, "-o", tmp_path / "out.xls"], "'.xls' is not written"),
         (["score", tmp_path, *out], "is a folder, a file was expected"),
         (["select", "scpo", good, *out, "--ledger", tmp_path], "is a folder, a file was expected"),
@@ -244,7 +245,7 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
     ]
 
 
-@pytest.mark.parametrize("case", range(27))
+@pytest.mark.parametrize("case", range(28))
 def test_wrong_input_gives_exit_code_2_and_one_sentence(statllm, tmp_path: Path, case: int) -> None:
     arguments, words = refusals(tmp_path)[case]
     code, _, error = statllm(*arguments)

@@ -134,8 +134,11 @@ def _ranking(scored: Any) -> Any:
         cells = [f"{figure.value:.2f} {figure.interval(0.95):.2f}" for figure in figures]
         lines.append((figures[0].value, (name, *cells, str(known.sum()))))
     rows = [row for _, row in sorted(lines, key=lambda line: -line[0])]
-    columns = ("uncertainty", "AUROC", "AURC (risk)", "PRR", "n")
+    columns: tuple[str, ...] = ("uncertainty", "AUROC", "AURC (risk)", "PRR", "n")
     title = "is the majority answer right? 95 % intervals over prompts"
+    if len({row[-1] for row in rows}) == 1:  # all have the same prompts: room for the names
+        title += f", n = {rows[0][-1]}"
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return table_of(title, columns, rows, wrap=("uncertainty",))
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import digamma, gammaln, polygamma
 
-from statllm.estimators.entropy import METHODS, entropy
-from statllm.estimators.entropy_profiles import clean_counts, find_profiles
+from statllm.estimators.entropies.estimate import METHODS, entropy
+from statllm.estimators.entropies.profiles import clean_counts, find_profiles
 from statllm.ragged import Ragged
 
 CATEGORIES = 100

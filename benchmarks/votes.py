@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from statllm.estimators import vote_counts
-from statllm.estimators.entropy import entropy, vote_entropy
+from statllm.estimators.entropies.estimate import entropy, vote_entropy
 
 PEER_PROMPTS = 100_000
 PEER_SAMPLES = 10

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from statllm.estimators.comparison import mcnemar, mean_estimate, paired_difference
 from statllm.estimators.proportions import proportion
-from statllm.estimators.selective import auroc
+from statllm.estimators.selective.auroc import auroc
 from statllm.files import read_parquet
 from statllm.generations import Generations
 from statllm.results import Estimate, TestResult

@@ -53,10 +53,10 @@ def calibrate(
     import pyarrow as pa
 
     from statllm._formats import check_output, read_table, write_table
-    from statllm.estimators import calibrators as parametric
-    from statllm.estimators import nonparametric_calibrators as flexible
-    from statllm.estimators.cross_fitting import cross_fit
-    from statllm.estimators.venn_abers import VennAbers
+    from statllm.estimators.calibrators import nonparametric as flexible
+    from statllm.estimators.calibrators import parametric
+    from statllm.estimators.calibrators.cross_fitting import cross_fit
+    from statllm.estimators.calibrators.venn_abers import VennAbers
 
     check_output(output)
     table = read_table(source, {}, conditions(where))
@@ -103,15 +103,15 @@ def calibrate(
 
 def _figures(p: Any, y: Any, clusters: Any, bins: int) -> list[Any]:
     """What the confidences are worth, each figure with its uncertainty."""
-    from statllm.estimators.calibration import (
+    from statllm.estimators.calibration.binned import (
         calibration_error,
         debiased_squared_calibration_error,
     )
-    from statllm.estimators.calibration_smooth import smooth_calibration_error
+    from statllm.estimators.calibration.proper_scores import brier_score, log_score
+    from statllm.estimators.calibration.smooth import smooth_calibration_error
     from statllm.estimators.comparison import mean_estimate
-    from statllm.estimators.proper_scores import brier_score, log_score
-    from statllm.estimators.risk_coverage import augrc, aurc
-    from statllm.estimators.selective import auroc
+    from statllm.estimators.selective.auroc import auroc
+    from statllm.estimators.selective.risk_coverage import augrc, aurc
 
     figures = [
         mean_estimate(y, clusters, "accuracy", "share of rows"),
@@ -131,9 +131,9 @@ def _figures(p: Any, y: Any, clusters: Any, bins: int) -> list[Any]:
 
 def _tests(p: Any, y: Any, clusters: Any) -> list[TestResult]:
     """Tests of perfect calibration; with clusters, those that know of them."""
-    from statllm.estimators.calibration_adaptive import t_cal
-    from statllm.estimators.calibration_cumulative import kuiper_calibration
-    from statllm.estimators.calibration_tests import spiegelhalter
+    from statllm.estimators.calibration.adaptive import t_cal
+    from statllm.estimators.calibration.classical import spiegelhalter
+    from statllm.estimators.calibration.cumulative import kuiper_calibration
 
     tests = [spiegelhalter(p, y, clusters=clusters)]
     if clusters is None:

@@ -87,9 +87,9 @@ def _decide(
     guarantee: str, known: Any, right: Any, new: Any, alpha: float, delta: float
 ) -> tuple[Any, str]:
     """Which new answers are given, and a line about the bound."""
-    from statllm.estimators.conformal_abstention import fact_test
-    from statllm.estimators.conformal_selection import conformal_selection
-    from statllm.estimators.risk_control import selective_threshold
+    from statllm.estimators.conformal.abstention import fact_test
+    from statllm.estimators.conformal.selection import conformal_selection
+    from statllm.estimators.selective.risk_control import selective_threshold
 
     if guarantee == "fdr":
         picked = conformal_selection(known, right, new, alpha)

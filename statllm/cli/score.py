@@ -78,7 +78,7 @@ def _figures(scored: Any) -> list[Any]:
     import numpy as np
 
     from statllm.estimators.comparison import mean_estimate
-    from statllm.estimators.selective import auroc
+    from statllm.estimators.selective.auroc import auroc
 
     names = {
         "vote_share": "share of votes",
@@ -112,9 +112,9 @@ def _ranking(scored: Any) -> Any:
     """How well each uncertainty tells right majority answers from wrong ones, best first."""
     import numpy as np
 
-    from statllm.estimators.rejection import prr
-    from statllm.estimators.risk_coverage import aurc
-    from statllm.estimators.selective import auroc
+    from statllm.estimators.selective.auroc import auroc
+    from statllm.estimators.selective.rejection import prr
+    from statllm.estimators.selective.risk_coverage import aurc
     from statllm.scoring.metrics import METRICS
 
     right = _numbers(scored, "majority_answer_correct")

@@ -1,100 +1,156 @@
 """Statistics of samples and scores: pure functions of arrays."""
 
-from statllm.estimators.average_precision import average_precision
 from statllm.estimators.calibration import (
+    CalibrationMonitor,
+    CoxCalibration,
+    IsotonicCurve,
+    ReliabilityCurve,
+    ScoreDecomposition,
+    brier_score,
     calibration_error,
     classwise_calibration_error,
-    debiased_squared_calibration_error,
-    top_label,
-)
-from statllm.estimators.calibration_adaptive import t_cal
-from statllm.estimators.calibration_cumulative import (
+    corp_decomposition,
+    cox,
     cumulative_differences,
+    debiased_squared_calibration_error,
+    hosmer_lemeshow,
+    isotonic_reliability,
+    kernel_calibration_error,
+    kernel_calibration_test,
     kolmogorov_smirnov_calibration,
     kuiper_calibration,
+    log_score,
+    reliability_curve,
+    safe_hosmer_lemeshow,
+    smooth_calibration_error,
+    spiegelhalter,
+    t_cal,
+    top_label,
 )
-from statllm.estimators.calibration_kernel import kernel_calibration_error, kernel_calibration_test
-from statllm.estimators.calibration_monitor import CalibrationMonitor, safe_hosmer_lemeshow
-from statllm.estimators.calibration_smooth import smooth_calibration_error
-from statllm.estimators.calibration_tests import CoxCalibration, cox, hosmer_lemeshow, spiegelhalter
-from statllm.estimators.calibrators import Beta, Platt, Temperature
-from statllm.estimators.comparison import mcnemar, mean_estimate, paired_difference, ratio_estimate
-from statllm.estimators.conformal import (
-    CoverageLaw,
-    PredictionSets,
-    conformal_quantile,
-    prediction_sets,
-)
-from statllm.estimators.conformal_abstention import FactTest, fact_test
-from statllm.estimators.conformal_factuality import FactualityThreshold, conformal_factuality
-from statllm.estimators.conformal_generation import GenerationRule, conformal_generation
-from statllm.estimators.conformal_pvalues import conformal_p_values
-from statllm.estimators.conformal_risk import RiskControl, conformal_risk_control
-from statllm.estimators.conformal_selection import ConformalSelection, conformal_selection
-from statllm.estimators.coverage_curve import CoverageCurve, coverage_curve
-from statllm.estimators.cross_fitting import (
+from statllm.estimators.calibrators import (
+    Beta,
     CalibrationReport,
     CrossFit,
+    Histogram,
+    Isotonic,
+    Platt,
+    Temperature,
+    VennAbers,
     calibration_report,
     cross_fit,
 )
-from statllm.estimators.embedding_scores import cosine_similarity, eigenscore
-from statllm.estimators.entropy import EntropyEstimates, entropy, vote_entropy
-from statllm.estimators.lexical import lexical_similarity, text_similarity
+from statllm.estimators.comparison import (
+    mcnemar,
+    mean_estimate,
+    paired_difference,
+    ratio_estimate,
+)
+from statllm.estimators.conformal import (
+    ConformalSelection,
+    CoverageLaw,
+    FactTest,
+    FactualityThreshold,
+    GenerationRule,
+    PredictionSets,
+    RiskControl,
+    conformal_factuality,
+    conformal_generation,
+    conformal_p_values,
+    conformal_quantile,
+    conformal_risk_control,
+    conformal_selection,
+    fact_test,
+    prediction_sets,
+)
+from statllm.estimators.entropies import (
+    EntropyEstimates,
+    entropy,
+    vote_entropy,
+)
 from statllm.estimators.likelihood import (
+    EntropyBounds,
     LikelihoodScores,
+    PredictiveEntropy,
+    VerbalisedConfidence,
     cocoa,
     conditional_pmi,
     likelihood_scores,
     mars,
+    p_true,
+    p_true_uqlm,
+    parse_confidence,
     pointwise_mutual_information,
+    predictive_entropy,
+    probability_margin,
+    renormalised_entropy,
+    renyi_divergence,
+    renyi_entropy,
+    self_certainty,
+    self_score,
+    token_entropy,
     token_sar,
+    top_k_entropy,
+    uqlm_negentropy,
 )
-from statllm.estimators.nonparametric_calibrators import Histogram, Isotonic
-from statllm.estimators.pairwise import Pairwise
-from statllm.estimators.predictive_entropy import PredictiveEntropy, predictive_entropy
-from statllm.estimators.proper_scores import (
-    ScoreDecomposition,
-    brier_score,
-    corp_decomposition,
-    log_score,
+from statllm.estimators.proportions import (
+    clopper_pearson,
+    goodman,
+    jeffreys,
+    proportion,
+    wilson,
 )
-from statllm.estimators.proportions import clopper_pearson, goodman, jeffreys, proportion, wilson
-from statllm.estimators.raters import RaterNoise, rater_noise
-from statllm.estimators.rejection import Rejection, prr, rejection
-from statllm.estimators.relevance import luq, semantic_density, sentence_sar
-from statllm.estimators.reliability import (
-    IsotonicCurve,
-    ReliabilityCurve,
-    isotonic_reliability,
-    reliability_curve,
+from statllm.estimators.raters import (
+    RaterNoise,
+    rater_noise,
 )
-from statllm.estimators.rewards import RewardSummary, reward_summary
-from statllm.estimators.risk_bounds import (
+from statllm.estimators.rewards import (
+    RewardSummary,
+    reward_summary,
+)
+from statllm.estimators.selective import (
+    CoverageCurve,
+    LearnThenTest,
+    Rejection,
+    SelectiveThreshold,
+    auarc,
+    augrc,
+    aurc,
+    auroc,
+    auroc_difference,
+    average_precision,
     betting_p_value,
     betting_upper_bound,
-    risk_p_value,
-    risk_upper_bound,
-)
-from statllm.estimators.risk_control import (
-    LearnThenTest,
-    SelectiveThreshold,
+    coverage_curve,
+    delong_test,
+    e_aurc,
     learn_then_test,
+    prr,
     rcps_threshold,
     reject_familywise,
+    rejection,
+    risk_p_value,
+    risk_upper_bound,
     selective_threshold,
 )
-from statllm.estimators.risk_coverage import auarc, augrc, aurc, e_aurc
-from statllm.estimators.selective import auroc, auroc_difference, delong_test
-from statllm.estimators.semantic import semantic_entropy
-from statllm.estimators.semantic_clusters import n_semantic_sets, nli_relation, semantic_clusters
-from statllm.estimators.similarity_graph import (
+from statllm.estimators.semantic import (
     DegreeUncertainty,
+    Pairwise,
+    cosine_similarity,
     degree_uncertainty,
     eccentricity,
+    eigenscore,
     eigenvalue_uncertainty,
     kernel_language_entropy,
+    lexical_similarity,
+    luq,
+    n_semantic_sets,
+    nli_relation,
     nli_similarity,
+    semantic_clusters,
+    semantic_density,
+    semantic_entropy,
+    sentence_sar,
+    text_similarity,
 )
 from statllm.estimators.stopping import (
     AnswerStream,
@@ -102,28 +158,11 @@ from statllm.estimators.stopping import (
     StoppingSimulation,
     simulate_stopping,
 )
-from statllm.estimators.token_entropy import (
-    renyi_divergence,
-    renyi_entropy,
-    self_certainty,
-    token_entropy,
+from statllm.estimators.votes import (
+    VoteTable,
+    majority_correct,
+    vote_counts,
 )
-from statllm.estimators.top_k_entropy import (
-    EntropyBounds,
-    probability_margin,
-    renormalised_entropy,
-    top_k_entropy,
-    uqlm_negentropy,
-)
-from statllm.estimators.venn_abers import VennAbers
-from statllm.estimators.verbalised import (
-    VerbalisedConfidence,
-    p_true,
-    p_true_uqlm,
-    parse_confidence,
-    self_score,
-)
-from statllm.estimators.votes import VoteTable, majority_correct, vote_counts
 
 __all__ = [
     "AnswerStream",

@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from statllm.errors import InputError
-from statllm.estimators.lexical import lexical_similarity, text_similarity
-from statllm.estimators.pairwise import Pairwise
-from statllm.estimators.predictive_entropy import predictive_entropy
-from statllm.estimators.semantic import KINDS, semantic_entropy
-from statllm.estimators.similarity_graph import (
+from statllm.estimators.likelihood.predictive_entropy import predictive_entropy
+from statllm.estimators.semantic.entropy import KINDS, semantic_entropy
+from statllm.estimators.semantic.graph import (
     degree_uncertainty,
     eccentricity,
     eigenvalue_uncertainty,
     kernel_language_entropy,
 )
+from statllm.estimators.semantic.lexical import lexical_similarity, text_similarity
+from statllm.estimators.semantic.pairwise import Pairwise
 from statllm.generations import Generations
 from statllm.ragged import BoolArray, FloatArray, Ragged
 from statllm.scoring._columns import as_lists, flat_values

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from statllm.errors import InputError
-from statllm.estimators.entropy import entropy
+from statllm.estimators.entropies.estimate import entropy
 from statllm.estimators.votes import VoteTable, vote_counts
 from statllm.generations import Generations
 from statllm.ragged import BoolArray, Ragged

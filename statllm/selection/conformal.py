@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from statllm.errors import InputError
-from statllm.estimators.conformal_selection import conformal_selection
+from statllm.estimators.conformal.selection import conformal_selection
 from statllm.generations import Generations
 from statllm.ragged import BoolArray, FloatArray
 from statllm.scoring._columns import flat_values

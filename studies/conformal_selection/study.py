@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from statllm.estimators.comparison import mean_estimate
-from statllm.estimators.conformal_abstention import fact_test
+from statllm.estimators.conformal.abstention import fact_test
 from statllm.estimators.proportions import clopper_pearson
 from statllm.generations import Generations
 from statllm.lab import model_path, problems

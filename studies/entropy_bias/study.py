@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from statllm.estimators.entropy import METHODS, EntropyEstimates, entropy
+from statllm.estimators.entropies.estimate import METHODS, EntropyEstimates, entropy
 
 FloatArray = NDArray[np.float64]
 HERE = Path(__file__).parent

@@ -1,0 +1,33 @@
+"""Maps from a score to a calibrated probability, fitted out of sample."""
+
+from statllm.estimators.calibrators.cross_fitting import (
+    CalibrationReport,
+    CrossFit,
+    calibration_report,
+    cross_fit,
+)
+from statllm.estimators.calibrators.nonparametric import (
+    Histogram,
+    Isotonic,
+)
+from statllm.estimators.calibrators.parametric import (
+    Beta,
+    Platt,
+    Temperature,
+)
+from statllm.estimators.calibrators.venn_abers import (
+    VennAbers,
+)
+
+__all__ = [
+    "Beta",
+    "CalibrationReport",
+    "CrossFit",
+    "Histogram",
+    "Isotonic",
+    "Platt",
+    "Temperature",
+    "VennAbers",
+    "calibration_report",
+    "cross_fit",
+]

@@ -1,0 +1,65 @@
+"""Answering only when sure: ranking, risk against coverage, thresholds with a guarantee."""
+
+from statllm.estimators.selective.auroc import (
+    auroc,
+    auroc_difference,
+    delong_test,
+)
+from statllm.estimators.selective.average_precision import (
+    average_precision,
+)
+from statllm.estimators.selective.coverage_curve import (
+    CoverageCurve,
+    coverage_curve,
+)
+from statllm.estimators.selective.rejection import (
+    Rejection,
+    prr,
+    rejection,
+)
+from statllm.estimators.selective.risk_bounds import (
+    betting_p_value,
+    betting_upper_bound,
+    risk_p_value,
+    risk_upper_bound,
+)
+from statllm.estimators.selective.risk_control import (
+    LearnThenTest,
+    SelectiveThreshold,
+    learn_then_test,
+    rcps_threshold,
+    reject_familywise,
+    selective_threshold,
+)
+from statllm.estimators.selective.risk_coverage import (
+    auarc,
+    augrc,
+    aurc,
+    e_aurc,
+)
+
+__all__ = [
+    "CoverageCurve",
+    "LearnThenTest",
+    "Rejection",
+    "SelectiveThreshold",
+    "auarc",
+    "augrc",
+    "aurc",
+    "auroc",
+    "auroc_difference",
+    "average_precision",
+    "betting_p_value",
+    "betting_upper_bound",
+    "coverage_curve",
+    "delong_test",
+    "e_aurc",
+    "learn_then_test",
+    "prr",
+    "rcps_threshold",
+    "reject_familywise",
+    "rejection",
+    "risk_p_value",
+    "risk_upper_bound",
+    "selective_threshold",
+]

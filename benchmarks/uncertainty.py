@@ -2,44 +2,25 @@
 
     python benchmarks/uncertainty.py [--rounds 3]
 
-Peers that can't be imported are left out: crepes (conformal p-values), relplot (binned and smooth
-calibration error), scikit-learn and scipy (a bootstrap of the AUROC). Contenders take turns and
-each is quoted at its fastest round.
+Peers: crepes (conformal p-values), relplot and lm-polygraph (calibration errors), and a BCa
+bootstrap of scikit-learn's AUROC, which is how semantic-entropy studies get its interval. How they
+are imported, and what to install: `peers.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
+from peers import peer
+from timing import Contenders, compare
 
 from statllm.estimators import (
-    Pairwise,
     auroc,
     calibration_error,
     conformal_p_values,
-    kernel_language_entropy,
     smooth_calibration_error,
-    uqlm_negentropy,
 )
-
-Contenders = dict[str, Callable[[], object]]
-
-
-def compare(title: str, contenders: Contenders, rounds: int) -> None:
-    """Time the contenders in turn; print each one's best and its ratio to the first, ours."""
-    best = dict.fromkeys(contenders, float("inf"))
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - start)
-    ours = next(iter(best.values()))
-    print(title)
-    for name, seconds in best.items():
-        print(f"  {name:<48}{seconds:10.4f} s{seconds / ours:10.1f} x ours")
 
 
 def p_values(rng: np.random.Generator, rounds: int) -> None:
@@ -50,15 +31,12 @@ def p_values(rng: np.random.Generator, rounds: int) -> None:
             calibration, scores.ravel(), smoothed=False
         )
     }
-    try:
-        from crepes import ConformalClassifier
-    except ImportError:
-        print("crepes isn't installed")
-    else:
-        peer = ConformalClassifier().fit(calibration)
+    found = peer("crepes", "ConformalClassifier")
+    if found:
+        theirs = found[0]().fit(calibration)
         ours = conformal_p_values(calibration, scores.ravel(), smoothed=False).reshape(scores.shape)
-        np.testing.assert_allclose(peer.predict_p(scores, smoothing=False), ours, atol=1e-12)
-        contenders["crepes predict_p"] = lambda: peer.predict_p(scores, smoothing=False)
+        np.testing.assert_allclose(theirs.predict_p(scores, smoothing=False), ours, atol=1e-12)
+        contenders["crepes predict_p"] = lambda: theirs.predict_p(scores, smoothing=False)
     compare("conformal p-values, 20,000 and 120,000 scores", contenders, rounds)
 
 
@@ -79,13 +57,17 @@ def calibration(rng: np.random.Generator, rounds: int) -> None:
     smooth: Contenders = {
         "statllm smooth_calibration_error": lambda: smooth_calibration_error(p, y)
     }
-    try:
-        from relplot import metrics, smECE
-    except ImportError:
-        print("relplot isn't installed")
-    else:
-        binned["relplot binnedECE"] = lambda: metrics.binnedECE(p, y, 15)
-        smooth["relplot smECE"] = lambda: smECE(p, y)
+    found = peer("relplot.metrics", "binnedECE", "smECE")
+    if found:
+        binned_ece, smooth_ece = found
+        np.testing.assert_allclose(binned_ece(p, y, 15), calibration_error(p, y).value, atol=1e-9)
+        binned["relplot binnedECE"] = lambda: binned_ece(p, y, 15)
+        smooth["relplot smECE"] = lambda: smooth_ece(p, y)
+    found = peer("lm_polygraph.ue_metrics.ece", "ECE")
+    if found:
+        theirs = found[0](n_bins=15)
+        np.testing.assert_allclose(theirs(-p, y), calibration_error(p, y).value, atol=1e-9)
+        binned["lm-polygraph ECE"] = lambda: theirs(-p, y)
     compare("ECE in 15 bins, 1,000,000 rows", binned, rounds)
     compare("smooth ECE, 1,000,000 rows", smooth, rounds)
 
@@ -112,61 +94,13 @@ def ranking(rng: np.random.Generator, rounds: int) -> None:
     compare("interval of the AUROC, 2,000 scores", contenders, rounds)
 
 
-def tokens_and_graphs(rng: np.random.Generator, rounds: int) -> None:
-    """Scores of many small pieces, against the same as one numpy expression or a loop."""
-    from scipy.linalg import expm
-
-    top = np.log(rng.dirichlet(np.ones(20), size=200_000)[:, :15])
-
-    def expression() -> object:
-        q = np.exp(top)
-        q /= q.sum(axis=1, keepdims=True)
-        return 1 + (q * np.log(q)).sum(axis=1) / np.log(15)
-
-    np.testing.assert_allclose(uqlm_negentropy(top), expression(), atol=1e-12)
-    compare(
-        "top-15 entropy of 200,000 tokens",
-        {
-            "statllm uqlm_negentropy": lambda: uqlm_negentropy(top),
-            "one numpy expression": expression,
-        },
-        rounds,
-    )
-    stack = rng.random((1000, 10, 10))
-    stack = (stack + stack.transpose(0, 2, 1)) / 2
-    stack[:, np.arange(10), np.arange(10)] = 1.0
-    pairs = Pairwise.from_stack(stack)
-
-    def one_by_one() -> object:
-        out = []
-        for block in stack:
-            weights = block + block.T
-            kernel = expm(-0.3 * (np.diag(weights.sum(axis=1)) - weights))
-            root = np.sqrt(np.diag(kernel))
-            values = np.linalg.eigvalsh(kernel / (np.outer(root, root) * 10))
-            out.append(-sum(v * np.log(v) for v in values if v > 0))
-        return np.array(out)
-
-    np.testing.assert_allclose(
-        kernel_language_entropy(pairs, scale="nats"), one_by_one(), atol=1e-6
-    )
-    compare(
-        "kernel language entropy, 1,000 prompts x 10",
-        {
-            "statllm kernel_language_entropy": lambda: kernel_language_entropy(pairs),
-            "scipy expm, prompt by prompt": one_by_one,
-        },
-        rounds,
-    )
-
-
 def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     rng = np.random.default_rng(0)
-    for part in (p_values, calibration, ranking, tokens_and_graphs):
+    for part in (p_values, calibration, ranking):
         part(rng, rounds)
 
 

@@ -6,22 +6,19 @@
    column of string answers, against the time that pyarrow takes to read that column from Parquet.
 2. Vote entropy of 100,000 prompts x 10 samples against lm-polygraph's `SemanticEntropy`
    (frequency) on the same votes, where lm-polygraph can be imported.
-
-Contenders take turns and each is quoted at its fastest round, since other work on the machine
-only ever adds time.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from peers import peer
+from timing import fastest
 
 from statllm.estimators import vote_counts
 from statllm.estimators.entropies.estimate import entropy, vote_entropy
@@ -42,17 +39,6 @@ def draw_answers(prompts: int, samples: int, answers: int, seed: int = 0) -> pa.
     texts = pa.DictionaryArray.from_arrays(pa.array(codes, mask=unparsed), pa.array(vocabulary))
     offsets = np.arange(prompts + 1, dtype=np.int32) * samples
     return pa.chunked_array([pa.ListArray.from_arrays(offsets, texts.cast(pa.string()))])
-
-
-def fastest(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each contender's fastest round."""
-    best = dict.fromkeys(contenders, float("inf"))
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
 
 
 def vote_table(column: pa.ChunkedArray) -> None:
@@ -88,11 +74,9 @@ def against_lm_polygraph(rounds: int) -> None:
     Its classes are made by its own calculator from an entailment matrix (here: equal strings),
     which is given and not timed. It knows no missing answers, so a null is an answer here.
     """
-    try:
-        from lm_polygraph.estimators import SemanticEntropy
-        from lm_polygraph.stat_calculators.semantic_classes import SemanticClassesCalculator
-    except ImportError:
-        print("lm-polygraph isn't installed: no comparison of vote entropy")
+    found = peer("lm_polygraph.estimators.semantic_entropy", "SemanticEntropy")
+    classes = peer("lm_polygraph.stat_calculators.semantic_classes", "SemanticClassesCalculator")
+    if not found or not classes:
         return
     chunks = draw_answers(PEER_PROMPTS, PEER_SAMPLES, 1000).chunks
     column = pa.chunked_array([_without_nulls(chunk) for chunk in chunks])
@@ -103,15 +87,15 @@ def against_lm_polygraph(rounds: int) -> None:
         "semantic_matrix_classes": (codes[:, :, None] == codes[:, None, :]).astype(np.int8),
         "entailment_id": 1,
     }
-    grouping = SemanticClassesCalculator()
-    peer = SemanticEntropy(class_probability_estimation="frequency")
+    grouping = classes[0]()
+    theirs = found[0](class_probability_estimation="frequency")
     grouped = statistics | grouping(statistics, texts=[], model=None)
     ours = entropy(votes.counts, "plugin", se="none").value
-    np.testing.assert_allclose(peer(grouped), ours, atol=1e-12)
+    np.testing.assert_allclose(theirs(grouped), ours, atol=1e-12)
     seconds = fastest(
         {
-            "lm-polygraph SemanticEntropy(frequency), classes given": lambda: peer(grouped),
-            "lm-polygraph grouping + SemanticEntropy(frequency)": lambda: peer(
+            "lm-polygraph SemanticEntropy(frequency), classes given": lambda: theirs(grouped),
+            "lm-polygraph grouping + SemanticEntropy(frequency)": lambda: theirs(
                 statistics | grouping(statistics, texts=[], model=None)
             ),
             "statllm entropy(plugin), counts given": lambda: entropy(
@@ -126,11 +110,11 @@ def against_lm_polygraph(rounds: int) -> None:
     )
     print(f"{PEER_PROMPTS:,} prompts x {PEER_SAMPLES} answers, equal to 1e-12")
     report(seconds)
-    theirs, theirs_whole, counted, whole, default = seconds.values()
-    print(f"  classes given on both sides: {theirs / counted:.0f} times as fast")
-    print(f"  with grouping on both sides: {theirs_whole / whole:.0f} times")
-    print(f"  grouping timed for statllm only: {theirs / whole:.0f} times")
-    print(f"  ... and with a bias-corrected value and its error: {theirs / default:.0f} times")
+    given, with_grouping, counted, whole, default = seconds.values()
+    print(f"  classes given on both sides: {given / counted:.0f} times as fast")
+    print(f"  with grouping on both sides: {with_grouping / whole:.0f} times")
+    print(f"  grouping timed for statllm only: {given / whole:.0f} times")
+    print(f"  ... and with a bias-corrected value and its error: {given / default:.0f} times")
 
 
 def _without_nulls(chunk: pa.ListArray) -> pa.ListArray:

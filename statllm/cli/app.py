@@ -43,6 +43,7 @@ def _options(
     """Hold the options that come before a verb."""
 
 
-for verb in (demo, sample, score, calibrate, conformal, train, run, compare, report):
+for verb in (demo, sample, score, calibrate, train, run, compare, report):
     app.command()(verb)
+app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")

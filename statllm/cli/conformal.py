@@ -1,4 +1,4 @@
-"""`statllm conformal`: which answers to give, with a guarantee on the wrong ones."""
+"""`statllm conformal`: answers, sets of options and claims, with a guarantee on the wrong ones."""
 
 from __future__ import annotations
 
@@ -6,15 +6,45 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
+from statllm.cli.calibration_rows import AsJson, say_json
 from statllm.cli.columns import VERDICTS, numbers, verdicts
 from statllm.cli.common import conditions, console
+from statllm.cli.conformal_claims import claims
+from statllm.cli.conformal_sets import sets
 from statllm.errors import InputError
 
 Guarantee = Literal["fdr", "accuracy", "fact-test"]
 
 
-def conformal(
+class _AnswersFirst(TyperGroup):
+    """A file where a verb could stand means `answers`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["answers", *args]
+        return super().parse_args(ctx, args)
+
+
+conformal = typer.Typer(
+    cls=_AnswersFirst,
+    no_args_is_help=True,
+    help="""Answer or withhold, sets of options, claims to keep: each with a guarantee.
+
+    Examples:
+
+        statllm conformal answers scores.parquet -o decided.parquet --alpha 0.1
+
+        statllm conformal sets options.parquet -o sets.parquet --probs pA,pB,pC,pD
+
+        statllm conformal claims claims.parquet -o kept.parquet --alpha 0.15
+    """,
+)
+
+
+@conformal.command()
+def answers(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="One row per answer: Parquet, JSONL or CSV.")
     ],
@@ -41,6 +71,7 @@ def conformal(
     alpha: Annotated[float, typer.Option(help="See --guarantee.")] = 0.1,
     delta: Annotated[float, typer.Option(help="See --guarantee.")] = 0.05,
     where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say which answers to give and which to withhold.
 
@@ -49,9 +80,9 @@ def conformal(
 
     Examples:
 
-        statllm conformal scores.parquet -o decided.parquet --alpha 0.1
+        statllm conformal answers scores.parquet -o decided.parquet --alpha 0.1
 
-        statllm conformal scores.parquet -o d.parquet --guarantee fact-test --delta 0.1
+        statllm conformal answers scores.parquet -o d.parquet --guarantee fact-test --delta 0.1
     """
     import numpy as np
     import pyarrow as pa
@@ -77,10 +108,23 @@ def conformal(
     decided[new] = given
     column = pa.array(decided, mask=np.isfinite(right))  # and a known one needs no decision
     write_table(table.append_column("given", column), output)
+    n_new = int(len(score) - np.isfinite(right).sum())
+    if as_json:
+        say_json(
+            guarantee=guarantee,
+            alpha=alpha,
+            delta=None if guarantee == "fdr" else delta,
+            n_calibration=int(known.sum()),
+            n_calibration_right=int(right[known].sum()),
+            n_new=n_new,
+            n_given=int(given.sum()),
+            bound=said,
+        )
+        return
     out = console()
     out.print(f"{known.sum()} rows calibrate, {int(right[known].sum())} of them right")
     out.print(said)
-    out.print(f"{output}: {given.sum()} of {len(score) - np.isfinite(right).sum()} answers given")
+    out.print(f"{output}: {given.sum()} of {n_new} answers given")
 
 
 def _decide(
@@ -106,3 +150,7 @@ def _decide(
         f"{alpha:g} of wrong answers is given"
     )
     return test.answers(new), test.note or line
+
+
+conformal.command()(sets)
+conformal.command()(claims)

@@ -4,6 +4,11 @@ from statllm.estimators.conformal.abstention import (
     FactTest,
     fact_test,
 )
+from statllm.estimators.conformal.conditional import (
+    ConditionalFactuality,
+    conditional_factuality,
+    conditional_threshold,
+)
 from statllm.estimators.conformal.factuality import (
     FactualityThreshold,
     conformal_factuality,
@@ -12,6 +17,7 @@ from statllm.estimators.conformal.generation import (
     GenerationRule,
     conformal_generation,
 )
+from statllm.estimators.conformal.law import CoverageLaw, conformal_quantile
 from statllm.estimators.conformal.p_values import (
     conformal_p_values,
 )
@@ -23,14 +29,10 @@ from statllm.estimators.conformal.selection import (
     ConformalSelection,
     conformal_selection,
 )
-from statllm.estimators.conformal.sets import (
-    CoverageLaw,
-    PredictionSets,
-    conformal_quantile,
-    prediction_sets,
-)
+from statllm.estimators.conformal.sets import PredictionSets, prediction_sets
 
 __all__ = [
+    "ConditionalFactuality",
     "ConformalSelection",
     "CoverageLaw",
     "FactTest",
@@ -38,6 +40,8 @@ __all__ = [
     "GenerationRule",
     "PredictionSets",
     "RiskControl",
+    "conditional_factuality",
+    "conditional_threshold",
     "conformal_factuality",
     "conformal_generation",
     "conformal_p_values",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.conformal.sets import check_alpha, checked_scores
+from statllm.estimators.conformal.law import check_alpha, checked_scores
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

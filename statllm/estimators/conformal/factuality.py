@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from statllm.estimators.conformal.sets import CoverageLaw, check_alpha, conformal_quantile
+from statllm.estimators.conformal.law import CoverageLaw, check_alpha, conformal_quantile
 from statllm.ragged import Ragged
 from statllm.results import Estimate
 
@@ -98,19 +98,11 @@ class FactualityThreshold:
         -------
         Ragged of bool
         """
-        rows = _as_ragged(scores, "scores")
-        return rows.with_values(rows.values > self.threshold)
+        return kept_claims(scores, self.threshold)
 
     def factual(self, scores: Any, correct: Any) -> Estimate:
         """Share of new responses whose kept claims are right often enough, Clopper-Pearson."""
-        from statllm.estimators.proportions import proportion
-
-        kept = self.keep(scores)
-        right = kept.with_values(kept.values & _checked_labels(correct, kept))
-        good = right.sum() >= self.level * kept.sum() - 1e-9
-        return proportion(
-            int(np.count_nonzero(good)), len(good), "clopper-pearson", "factual responses"
-        )
+        return factual_share(self.keep(scores), correct, self.level)
 
     def removed(self, scores: Any) -> Estimate:
         """Mean share of a response's claims that are left out, over responses with claims."""
@@ -164,6 +156,24 @@ def conformal_factuality(
     worst = breaking_scores(scores, correct, level)
     return FactualityThreshold(
         conformal_quantile(worst, alpha), alpha, level, CoverageLaw(len(worst), alpha)
+    )
+
+
+def kept_claims(scores: Any, thresholds: float | FloatArray) -> Ragged:
+    """Which claims score above their response's threshold."""
+    rows = _as_ragged(scores, "scores")
+    limit = np.broadcast_to(thresholds, rows.n_rows)[rows.rows]
+    return rows.with_values(rows.values > limit)
+
+
+def factual_share(kept: Ragged, correct: Any, level: float) -> Estimate:
+    """Share of responses whose kept claims are right often enough, Clopper-Pearson."""
+    from statllm.estimators.proportions import proportion
+
+    right = kept.with_values(kept.values & _checked_labels(correct, kept))
+    good = right.sum() >= level * kept.sum() - 1e-9
+    return proportion(
+        int(np.count_nonzero(good)), len(good), "clopper-pearson", "factual responses"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from statllm.estimators.conformal.sets import check_alpha
+from statllm.estimators.conformal.law import check_alpha
 from statllm.estimators.selective.risk_bounds import risk_p_value
 from statllm.estimators.selective.risk_control import reject_familywise
 from statllm.ragged import Ragged

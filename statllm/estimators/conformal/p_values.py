@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.conformal.sets import checked_scores, group_codes
+from statllm.estimators.conformal.law import checked_scores
+from statllm.estimators.conformal.sets import checked_weights, group_codes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -86,7 +87,7 @@ def conformal_p_values(
     if weights is None:
         above, equal, total, own = ends - right, right - left, ends - begins, np.ones(1)
     else:
-        w, own = _checked_weights(weights, len(fit), n_items)
+        w, own = checked_weights(weights, len(fit), n_items)
         running = np.concatenate([[0.0], np.cumsum(w[order])])
         above, equal = running[ends] - running[right], running[right] - running[left]
         total, own = running[ends] - running[begins], np.repeat(own, width)
@@ -116,15 +117,3 @@ def _grouped_keys(
     levels, ranks = np.unique(np.concatenate([fit, test]), return_inverse=True)
     keys = np.concatenate([codes, test_codes]) * np.int64(len(levels)) + ranks
     return keys[: len(fit)], keys[len(fit) :]
-
-
-def _checked_weights(
-    weights: tuple[ArrayLike, ArrayLike], n: int, m: int
-) -> tuple[FloatArray, FloatArray]:
-    """Both weight vectors as floats."""
-    w, own = (np.asarray(part, dtype=np.float64) for part in weights)
-    if w.shape != (n,) or own.shape != (m,):
-        raise ValueError(f"weights must be {n} and {m} numbers, not {w.shape}, {own.shape}")
-    if not (np.all((w >= 0) & np.isfinite(w)) and np.all((own >= 0) & np.isfinite(own))):
-        raise ValueError("weights must be finite and not negative")
-    return w, own

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators.conformal.law import check_alpha, checked_scores
 from statllm.estimators.conformal.p_values import conformal_p_values
-from statllm.estimators.conformal.sets import check_alpha, checked_scores
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

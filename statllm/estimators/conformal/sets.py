@@ -7,130 +7,20 @@ prompt (or per cluster).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.conformal.scores import SetMethod, checked_probs, set_scores
-from statllm.results import Estimate, Interval
+from statllm.estimators.conformal.law import CoverageLaw, check_alpha, conformal_quantile
+from statllm.estimators.conformal.scores import UNDRAWN, SetMethod, checked_probs, set_scores
+from statllm.results import Estimate
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class CoverageLaw:
-    """How the coverage of a split conformal set varies with the calibration set.
-
-    Given the calibration set, the coverage of continuous scores has a Beta(n + 1 - l, l)
-    distribution, l = floor((n + 1) alpha) (Vovk 2012); with tied scores it's at least as large.
-    With l = 0 the set is everything and coverage is 1.
-
-    Attributes
-    ----------
-    n : int
-        Calibration items.
-    alpha : float
-        Nominal miscoverage.
-
-    Examples
-    --------
-    >>> law = CoverageLaw(100, 0.1)
-    >>> round(law.mean, 4), f"{law.interval(0.9):.4f}", law.trivial
-    (0.901, '[0.8482, 0.9447]', False)
-    >>> CoverageLaw(8, 0.1).trivial
-    True
-    """
-
-    n: int
-    alpha: float
-
-    def __post_init__(self) -> None:
-        check_alpha(self.alpha)
-        if self.n < 0:
-            raise ValueError(f"n must not be negative, it is {self.n}")
-
-    @property
-    def n_above(self) -> int:
-        """l = floor((n + 1) alpha): how many of n + 1 items may lie outside."""
-        return int(np.floor((self.n + 1) * self.alpha + 1e-9))  # 100 * 0.29 is 28.999...
-
-    @property
-    def rank(self) -> int:
-        """ceil((n + 1)(1 - alpha)): place of the threshold among the sorted scores."""
-        return self.n + 1 - self.n_above
-
-    @property
-    def trivial(self) -> bool:
-        """Whether n is too small, n + 1 < 1 / alpha, for any set but the whole one."""
-        return self.n_above == 0
-
-    @property
-    def mean(self) -> float:
-        """Coverage on average over calibration sets, between 1 - alpha and 1 - alpha + 1/(n+1)."""
-        return self.rank / (self.n + 1)
-
-    def interval(self, level: float = 0.9) -> Interval:
-        """Return the central interval that holds the coverage of `level` of calibration sets.
-
-        Raises
-        ------
-        ValueError
-            If `level` is not in (0, 1).
-        """
-        from scipy import special
-
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, not {level}")
-        if self.trivial:
-            return Interval(1.0, 1.0, level, "whole set")
-        tail = (1 - level) / 2
-        low, high = special.betaincinv(self.rank, self.n_above, [tail, 1 - tail])
-        return Interval(float(low), float(high), level, f"Beta({self.rank}, {self.n_above})")
-
-    @property
-    def note(self) -> str:
-        """What to tell the reader when the set is trivial; empty otherwise."""
-        if not self.trivial:
-            return ""
-        return (
-            f"{self.n} calibration items are too few for alpha = {self.alpha:g}: at least "
-            f"{int(np.ceil(1 / self.alpha - 1e-9)) - 1} are needed, so nothing is left out"
-        )
-
-
-def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
-    """Return the split conformal threshold: the ceil((n + 1)(1 - alpha))-th smallest score.
-
-    Parameters
-    ----------
-    scores : array_like of float, shape (n,)
-        Nonconformity of the right answers; larger is stranger. Infinite values are allowed.
-    alpha : float
-        Miscoverage, in (0, 1).
-
-    Returns
-    -------
-    float
-        Infinity when n + 1 < 1 / alpha, never an error.
-
-    Raises
-    ------
-    ValueError
-        If a score is NaN or `alpha` not in (0, 1).
-
-    Examples
-    --------
-    >>> conformal_quantile([0.3, 0.1, 0.2, 0.4], 0.25), conformal_quantile([0.3, 0.1], 0.1)
-    (0.4, inf)
-    """
-    values = checked_scores(scores, "scores")
-    law = CoverageLaw(len(values), alpha)
-    if law.trivial:
-        return float("inf")
-    return float(np.partition(values, law.rank - 1)[law.rank - 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,17 +31,21 @@ class PredictionSets:
     ----------
     sets : ndarray of bool, shape (n, K)
         Which answers are in. Randomised sets may be empty.
-    thresholds : ndarray of float64, shape (n,)
-        The largest score that is let in, per item (one number without `groups`).
+    thresholds : ndarray of float64, shape (n,), or (n, K) with `answer_groups`
+        The largest score that is let in; infinite where there are too few calibration items.
     laws : tuple of CoverageLaw
-        Law of the coverage, one per group, in the order of the sorted group labels.
+        Law of the coverage, one per group, in the order of the sorted group labels (and within
+        one, of the sorted answer groups). Empty for weighted sets, whose law isn't known.
     method : str
+    p_values_of : callable
+        Computes `p_values`.
     """
 
     sets: BoolArray
     thresholds: FloatArray
     laws: tuple[CoverageLaw, ...]
     method: str
+    p_values_of: Callable[[], FloatArray] = field(repr=False)
 
     @property
     def sizes(self) -> IntArray:
@@ -159,15 +53,37 @@ class PredictionSets:
         sizes: IntArray = self.sets.sum(axis=1, dtype=np.int64)
         return sizes
 
+    @cached_property
+    def p_values(self) -> FloatArray:
+        """Conformal p-value of every answer, shape (n, K): a set holds those with p > alpha."""
+        return self.p_values_of()
+
+    @property
+    def uncalibrated(self) -> BoolArray:
+        """Which sets hold an answer (without answer groups: every answer) for lack of data."""
+        infinite = np.isinf(self.thresholds)
+        return infinite if infinite.ndim == 1 else np.asarray(infinite.any(axis=1), dtype=bool)
+
     @property
     def law(self) -> CoverageLaw:
-        """The law of the coverage where there is one group; the smallest group's otherwise."""
+        """The law of the coverage where there is one group; the smallest group's otherwise.
+
+        Raises
+        ------
+        ValueError
+            If the sets are weighted.
+        """
+        if not self.laws:
+            raise ValueError("the law of the coverage of weighted sets isn't known")
         return min(self.laws, key=lambda law: law.n)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Which groups were too small, so that their sets hold every answer."""
-        return tuple(law.note for law in self.laws if law.trivial)
+        if self.laws:
+            return tuple(law.note for law in self.laws if law.trivial)
+        n = int(np.count_nonzero(self.uncalibrated))
+        return (f"{n} items weigh too much against the calibration items",) if n else ()
 
     @property
     def mean_size(self) -> Estimate:
@@ -176,6 +92,16 @@ class PredictionSets:
         value = float(self.sizes.mean()) if n else float("nan")
         se = float(self.sizes.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
         return Estimate(value, se, n, self.method, "set size", "answers")
+
+    def take(self, rows: ArrayLike) -> PredictionSets:
+        """Return the sets of some items, by place or mask; the laws stay those of all groups."""
+        at = np.asarray(rows)
+        return replace(
+            self,
+            sets=self.sets[at],
+            thresholds=self.thresholds[at],
+            p_values_of=lambda: self.p_values[at],
+        )
 
     def coverage(self, labels: ArrayLike) -> Estimate:
         """Share of the sets that hold the right answer, with its Clopper-Pearson interval.
@@ -209,14 +135,17 @@ def prediction_sets(
     randomised: bool = True,
     groups: tuple[ArrayLike, ArrayLike] | None = None,
     rng: np.random.Generator | int = 0,
-    penalty: float = 0.01,
+    penalty: float | None = None,
     free_rank: int = 1,
+    answer_groups: ArrayLike | None = None,
+    weights: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> PredictionSets:
     """Split conformal sets of answers: P(right answer in the set) >= 1 - alpha.
 
-    The guarantee is marginal: on average over calibration sets and items, and with `groups` also
-    within each group (Mondrian; Vovk 2012). `PredictionSets.law` says what it's worth for one
-    calibration set.
+    The guarantee is marginal: on average over calibration sets and items. With `groups` it also
+    holds within each group of items, with `answer_groups` given that the right answer is of a
+    group, with both in each combination (Mondrian; Vovk 2012). `PredictionSets.law` says what
+    it's worth for one calibration set.
 
     Parameters
     ----------
@@ -225,17 +154,27 @@ def prediction_sets(
         Column of the right answer.
     probs : array_like, shape (n, K)
     alpha : float
-    method : {"lac", "aps", "raps"}
-        See `set_scores`. LAC sets are the smallest on average; APS and RAPS adapt to the item.
+    method : {"lac", "margin", "aps", "raps", "saps", "top_k"}
+        See `set_scores`. LAC sets are the smallest on average; the others adapt to the item,
+        but for top_k.
     randomised : bool
-        For APS and RAPS: draw u per item, which makes the coverage exact; False sets u = 1
-        and gives larger sets that never depend on a draw. LAC has no draw.
+        Draw u per item, which makes the coverage exact; False sets u = 1 and gives larger sets
+        that never depend on a draw. LAC and margin have no draw.
     groups : pair of array_like, optional
         Group of each calibration item and of each item: every group gets its own threshold.
         An item of a group without calibration items gets the whole set.
     rng : Generator or int
-    penalty, free_rank : float, int
+    penalty : float, optional
+        For RAPS and SAPS.
+    free_rank : int
         For RAPS.
+    answer_groups : array_like, shape (K,), optional
+        Group of each answer, each with its own threshold: ``range(K)`` is class-conditional; fewer
+        groups, found on other data, are clustered (Ding et al. 2023).
+    weights : pair of array_like, shapes (n_calibration,) and (n,), optional
+        Likelihood ratios test / calibration of the items' covariates, up to one common factor: for
+        items from another population than the calibration items (Tibshirani et al. 2019). The
+        guarantee is as good as the ratios.
 
     Returns
     -------
@@ -244,7 +183,8 @@ def prediction_sets(
     Raises
     ------
     ValueError
-        If shapes differ, a probability is NaN or outside [0, 1], or a label isn't a column.
+        If shapes differ, a probability is NaN or outside [0, 1], a label isn't a column, or a
+        weight is negative or infinite.
 
     Examples
     --------
@@ -262,39 +202,39 @@ def prediction_sets(
     labels = _checked_labels(calibration_labels, fit.shape)
     check_alpha(alpha)
     u_fit, u_test = np.ones(len(fit)), np.ones(len(test))
-    if randomised and method != "lac":
+    drawn = randomised and method not in UNDRAWN
+    if drawn:
         generator = np.random.default_rng(rng)
         u_fit, u_test = generator.random(len(fit)), generator.random(len(test))
     fit_scores = set_scores(fit, method, u_fit, penalty, free_rank)
     scores = set_scores(test, method, u_test, penalty, free_rank)
     own = fit_scores[np.arange(len(fit)), labels]
-    if groups is None:
-        codes, test_codes, n_groups = np.zeros(len(fit), int), np.zeros(len(test), int), 1
+    codes, test_codes, n_groups = _taxonomy(groups, answer_groups, labels, test.shape)
+    pair = None if weights is None else checked_weights(weights, len(fit), len(test))
+    members = [np.flatnonzero(codes == g) for g in range(n_groups)]
+    laws: tuple[CoverageLaw, ...] = ()
+    if pair is None:
+        cuts = np.array([conformal_quantile(own[rows], alpha) for rows in members])
+        thresholds = cuts[test_codes]
+        laws = tuple(CoverageLaw(len(rows), alpha) for rows in members)
     else:
-        codes, test_codes, n_groups = group_codes(*groups, len(fit), len(test))
-    per_group = [own[codes == g] for g in range(n_groups)]
-    cuts = np.array([conformal_quantile(values, alpha) for values in per_group])
-    thresholds = cuts[test_codes]
-    sets = scores <= thresholds[:, None]
-    laws = tuple(CoverageLaw(len(values), alpha) for values in per_group)
-    name = method if method == "lac" or randomised else f"{method}, deterministic"
-    return PredictionSets(sets, thresholds, laws, name)
+        thresholds = np.empty(test_codes.shape)
+        new = np.broadcast_to(pair[1][:, None], test_codes.shape)
+        for g, rows in enumerate(members):
+            at = test_codes == g
+            thresholds[at] = _weighted_quantile(own[rows], pair[0][rows], new[at], alpha)
 
+    def p_values() -> FloatArray:
+        from statllm.estimators.conformal.p_values import conformal_p_values
 
-def check_alpha(alpha: float, name: str = "alpha") -> None:
-    """Raise ValueError unless 0 < alpha < 1."""
-    if not 0 < alpha < 1:
-        raise ValueError(f"{name} must lie between 0 and 1, not {alpha}")
+        spread = np.broadcast_to(test_codes, scores.shape).ravel()
+        both = None if pair is None else (pair[0], np.repeat(pair[1], scores.shape[1]))
+        p = conformal_p_values(own, scores.ravel(), False, (codes, spread), both)
+        return p.reshape(scores.shape)
 
-
-def checked_scores(scores: ArrayLike, name: str) -> FloatArray:
-    """Return a flat array of floats without NaN."""
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}")
-    if np.isnan(values).any():
-        raise ValueError(f"{np.isnan(values).sum()} of {len(values)} {name} are NaN")
-    return values
+    name = method if drawn or method in UNDRAWN else f"{method}, deterministic"
+    flat = thresholds[:, 0] if answer_groups is None else thresholds
+    return PredictionSets(scores <= thresholds, flat, laws, name, p_values)
 
 
 def group_codes(
@@ -308,6 +248,56 @@ def group_codes(
         )
     names, codes = np.unique(np.concatenate([a, b]), return_inverse=True)
     return codes[:n_calibration], codes[n_calibration:], len(names)
+
+
+def checked_weights(
+    weights: tuple[ArrayLike, ArrayLike], n: int, m: int
+) -> tuple[FloatArray, FloatArray]:
+    """Weights of both parts as floats."""
+    w, own = (np.asarray(part, dtype=np.float64) for part in weights)
+    if w.shape != (n,) or own.shape != (m,):
+        raise ValueError(f"weights must be {n} and {m} numbers, not {w.shape}, {own.shape}")
+    if not (np.all((w >= 0) & np.isfinite(w)) and np.all((own >= 0) & np.isfinite(own))):
+        raise ValueError("weights must be finite and not negative")
+    return w, own
+
+
+def _weighted_quantile(
+    scores: FloatArray, weights: FloatArray, own: FloatArray, alpha: float
+) -> FloatArray:
+    """Threshold of each new item, whose own weight lies at infinity (Tibshirani et al. 2019)."""
+    order = np.argsort(scores, kind="stable")
+    running = np.cumsum(weights[order])
+    mass = own + (running[-1] if len(running) else 0.0)
+    # A sum that meets its limit exactly must not miss it by a rounding error.
+    at = np.searchsorted(running, (1 - alpha) * mass * (1 - 1e-12))
+    padded = np.append(scores[order], np.inf)
+    return np.where(mass > 0, padded[at], np.inf)
+
+
+def _taxonomy(
+    groups: tuple[ArrayLike, ArrayLike] | None,
+    answer_groups: ArrayLike | None,
+    labels: IntArray,
+    shape: tuple[int, ...],
+) -> tuple[IntArray, IntArray, int]:
+    """Group of each calibration item and of each new item's answers, shape (n, 1) or (n, K)."""
+    n, k = shape
+    codes, test_codes, n_groups = np.zeros(len(labels), np.int64), np.zeros(n, np.int64), 1
+    if groups is not None:
+        codes, test_codes, n_groups = group_codes(*groups, len(labels), n)
+    if answer_groups is None:
+        return codes, test_codes[:, None], n_groups
+    given = np.asarray(answer_groups)
+    if given.shape != (k,):
+        raise ValueError(f"answer_groups must be {k} labels, not of shape {given.shape}")
+    names, of_answer = np.unique(given, return_inverse=True)
+    width = len(names)
+    return (
+        codes * width + of_answer[labels],
+        test_codes[:, None] * width + of_answer,
+        (n_groups * width),
+    )
 
 
 def _checked_labels(labels: ArrayLike, shape: tuple[int, ...]) -> IntArray:

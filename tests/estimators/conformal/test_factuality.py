@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statllm.estimators.conformal.factuality import breaking_scores, conformal_factuality
-from statllm.estimators.conformal.sets import CoverageLaw
+from statllm.estimators.conformal.law import CoverageLaw
 from statllm.ragged import Ragged
 
 CLAIMS = st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=7)

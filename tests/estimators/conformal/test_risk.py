@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statllm.estimators.conformal.law import conformal_quantile
 from statllm.estimators.conformal.risk import conformal_risk_control
-from statllm.estimators.conformal.sets import conformal_quantile
 
 
 @settings(deadline=None)

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from statllm.estimators.conformal.law import CoverageLaw, conformal_quantile
 from statllm.estimators.conformal.p_values import conformal_p_values
 from statllm.estimators.conformal.scores import set_scores
-from statllm.estimators.conformal.sets import CoverageLaw, conformal_quantile, prediction_sets
+from statllm.estimators.conformal.sets import prediction_sets
 
+METHODS = ["lac", "margin", "aps", "raps", "saps", "top_k"]
 ROUND = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])
 
 
@@ -84,7 +86,7 @@ def test_coverage_follows_its_law() -> None:
     assert stats.kstest(covered, stats.beta(24, 2).cdf).pvalue > 0.01
 
 
-@pytest.mark.parametrize("method", ["lac", "aps", "raps"])
+@pytest.mark.parametrize("method", METHODS)
 def test_sets_cover(method: str) -> None:
     """500 splits of small calibration sets, a badly calibrated model."""
     rng = np.random.default_rng(2)
@@ -107,14 +109,23 @@ def test_sets_cover(method: str) -> None:
 
 def plain_scores(p: list[float], method: str, u: float, penalty: float, free: int) -> list[float]:
     out = []
-    for value in p:
+    for place, value in enumerate(p):
+        n_above = sum(q > value for q in p)
+        n_tied = sum(q == value for q in p)
         above = sum(q for q in p if q > value)
-        own = sum(q for q in p if q == value)
         if method == "lac":
             out.append(1 - value)
-            continue
-        extra = max(0, sum(q >= value for q in p) - free) * penalty if method == "raps" else 0.0
-        out.append(above + u * own + extra)
+        elif method == "margin":
+            out.append(max(p[:place] + p[place + 1 :]) - value)
+        elif method == "saps":
+            steps = [max(p)] + [penalty] * (len(p) - 1)
+            tied = sum(steps[n_above : n_above + n_tied])
+            out.append(sum(steps[:n_above]) + u * tied)
+        elif method == "top_k":
+            out.append(n_above + u * n_tied)
+        else:
+            extra = max(0, n_above + n_tied - free) * penalty if method == "raps" else 0.0
+            out.append(above + u * value * n_tied + extra)
     return out
 
 
@@ -125,7 +136,7 @@ def plain_scores(p: list[float], method: str, u: float, penalty: float, free: in
         min_size=1,
         max_size=5,
     ),
-    st.sampled_from(["lac", "aps", "raps"]),
+    st.sampled_from(METHODS),
     st.integers(0, 3),
 )
 def test_scores_equal_the_definition(probs: list[list[float]], method: str, free: int) -> None:
@@ -201,29 +212,6 @@ def test_published_mmlu_sets(shared_data: Path) -> None:
     assert np.abs(size_off).max() < 0.12
     assert np.abs(np.mean(size_off)) < 0.03
     assert all(smaller)
-
-
-# ---- Mondrian ------------------------------------------------------------------------------------
-
-
-def test_groups_are_calibrated_apart() -> None:
-    rng = np.random.default_rng(6)
-    probs, labels = draw_items(rng, 400)
-    group = np.where(np.arange(400) % 4 == 0, "rare", "common")
-    sets = prediction_sets(
-        probs[:200], labels[:200], probs[200:], 0.1, groups=(group[:200], group[200:])
-    )
-    for name in ("rare", "common"):
-        fit, test = group[:200] == name, group[200:] == name
-        alone = prediction_sets(probs[:200][fit], labels[:200][fit], probs[200:][test], 0.1)
-        np.testing.assert_array_equal(sets.sets[test], alone.sets)
-    assert [law.n for law in sets.laws] == [150, 50]
-    assert sets.law.n == 50
-    unknown = prediction_sets(
-        probs[:200], labels[:200], probs[200:], 0.1, groups=(group[:200], np.full(200, "new"))
-    )
-    assert unknown.sets.all()
-    assert "0 calibration items" in unknown.notes[0]
 
 
 # ---- p-values ----------------------------------------------------------------------------------
@@ -351,6 +339,10 @@ def test_wrong_input_is_refused() -> None:
         conformal_p_values([1.0], [1.0], weights=([-1.0], [1.0]))
     with pytest.raises(ValueError, match="groups must be"):
         conformal_p_values([1.0], [1.0], groups=(["a"], ["a", "b"]))
+    with pytest.raises(ValueError, match="answer_groups must be 2 labels"):
+        prediction_sets(probs, [0, 1, 0], probs, answer_groups=[0])
+    with pytest.raises(ValueError, match="weights must be 3 and 3 numbers"):
+        prediction_sets(probs, [0, 1, 0], probs, weights=([1.0], [1.0]))
     with pytest.raises(ValueError, match="level must lie"):
         CoverageLaw(10, 0.1).interval(1.0)
     with pytest.raises(ValueError, match="u must be"):

@@ -17,6 +17,7 @@ from statllm.errors import InputError
 from statllm.files import read_json, sha256, sweep_temporary, write_json, write_parquet
 from statllm.generations import Generations
 from statllm.recipe import Problems, Recipe, read_recipe
+from statllm.sampling.settings import ANSWER_SETTINGS
 
 STAGES = ("sample", "score", "select", "train", "evaluate")
 
@@ -124,9 +125,12 @@ def _sample(run: Run, iteration: int) -> dict[str, int]:
         load_problems(settings.problems),
         settings.sampling,
         out=run.path(iteration, "samples.parquet"),
+        scoring=run.recipe.scoring,
     )
-    lengths = Generations(table).n_samples
-    return {"prompts": table.num_rows, "samples": int(lengths.sum())}
+    counts = {"prompts": table.num_rows, "samples": int(Generations(table).n_samples.sum())}
+    if settings.sampling.stop:
+        counts["decided"] = sum(table["stop_decided"].to_pylist())
+    return counts
 
 
 def _score(run: Run, iteration: int) -> dict[str, int]:
@@ -192,6 +196,14 @@ def _from_iteration(part: str) -> Callable[[Run, int], Any]:
     return lambda run, iteration: getattr(run.recipe.iteration(iteration), part).model_dump()
 
 
+def _sample_settings(run: Run, iteration: int) -> dict[str, Any]:
+    """How answers are read decides the samples too, where these stop by their answers."""
+    settings = run.recipe.iteration(iteration).model_dump(include={"problems", "sampling"})
+    if settings["sampling"]["stop"]:
+        settings["scoring"] = run.recipe.scoring.model_dump(include=ANSWER_SETTINGS)
+    return settings
+
+
 def _artefacts(*names: str) -> Callable[[Run, int], dict[str, str | Path]]:
     return lambda run, iteration: {name: run.path(iteration, name) for name in names}
 
@@ -202,9 +214,7 @@ _STAGES: Mapping[str, Stage] = {
             "model": run.model(k - 1),
             **_problem_file(run.recipe.iteration(k).problems),
         },
-        settings=lambda run, k: run.recipe.iteration(k).model_dump(
-            include={"problems", "sampling"}
-        ),
+        settings=_sample_settings,
         outputs=("samples.parquet",),
         execute=_sample,
     ),

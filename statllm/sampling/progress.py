@@ -45,6 +45,6 @@ class SamplingProgress:
         rate = self._tokens / max(time.perf_counter() - self._start, 1e-9)
         self._bar.update(self._task, advance=finished, rate=rate)
 
-    def reused(self, sequences: int) -> None:
-        """Take note of sequences that an earlier run had finished."""
+    def skip(self, sequences: int) -> None:
+        """Take note of sequences that needn't be sampled: from an earlier run, or not needed."""
         self._bar.update(self._task, advance=sequences)

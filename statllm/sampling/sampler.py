@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from statllm.errors import InputError
@@ -12,6 +14,13 @@ from statllm.generations import SAMPLE_COLUMNS, Generations
 from statllm.sampling.progress import SamplingProgress
 from statllm.sampling.settings import SamplingSettings
 from statllm.sampling.shards import SAMPLED_COLUMNS, Shards, sampled_rows
+from statllm.sampling.stopping import (
+    STOP_COLUMNS,
+    check_scoring,
+    sample_until_decided,
+    with_decisions,
+)
+from statllm.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,8 +32,9 @@ def sample(
     settings: SamplingSettings | None = None,
     out: str | Path | None = None,
     progress: bool = True,
+    scoring: ScoringSettings | None = None,
 ) -> pa.Table:
-    """Sample `settings.n` responses to every prompt.
+    """Sample `settings.n` responses to every prompt, or as many as decide its answer.
 
     A token is drawn with one uniform number, a function of (seed, prompt_id, sample number,
     position), by inverting the distribution function over the vocabulary in token-id order,
@@ -41,6 +51,11 @@ def sample(
     bfloat16 or float16, rounding is far larger than the default `near_tie`: texts then follow
     the same distribution but depend on the batch.
 
+    **Stopping.** With `settings.stop`, samples are drawn in rounds and a prompt is left alone once
+    its answers have decided; see `statllm.sampling.stopping` for what that guarantees, and for
+    which statistics of such samples still mean what they say. The texts of a prompt are the first
+    of those that it gets without stopping, bit for bit.
+
     Parameters
     ----------
     model : path, hub name, or (model, tokenizer)
@@ -55,6 +70,8 @@ def sample(
         same call goes on from there after a kill, and gives the same bytes.
     progress : bool
         Show a progress line if standard error is a terminal.
+    scoring : ScoringSettings, optional
+        How answers are found and compared, for `settings.stop`; as `statllm.scoring.score` does.
 
     Returns
     -------
@@ -64,13 +81,15 @@ def sample(
         temperature and top-p, renormalised; 0 when greedy), ``token_logprobs_model`` (nats, under
         the model itself), ``logprob`` (the sum of the latter), ``n_tokens``, ``finish_reason``
         ("stop" or "length"), and per row ``prompt_token_ids``, ``n_near_ties`` (tokens that were
-        decided on the sequence alone), ``seed``, ``temperature``, ``top_p``, ``model``.
+        decided on the sequence alone), ``seed``, ``temperature``, ``top_p``, ``model``. With
+        `settings.stop` also the decisions, see `statllm.sampling.stopping.with_decisions`.
 
     Raises
     ------
     InputError
         If the model can't be loaded; if a prompt is null, empty or too long, or a prompt_id
-        occurs twice; if the table already holds a column that the sampler writes.
+        occurs twice; if the table already holds a column that the sampler writes; if a prompt has
+        more different answers than `settings.n_answers`.
 
     Examples
     --------
@@ -79,12 +98,19 @@ def sample(
     >>> table = sample(model_path(), problems("test", 2, 0), settings)
     >>> [len(responses) for responses in table["response"].to_pylist()]
     [3, 3]
+    >>> settings = SamplingSettings(n=8, max_new_tokens=80, stop="anytime", alpha=0.2)
+    >>> table = sample(model_path(), problems("test", 2, 0), settings)
+    >>> table["stop_rule"].to_pylist(), table["stop_error_bound"].to_pylist()
+    (['kt', 'kt'], [0.2, 0.2])
     """
     from statllm.models import is_local, model_digest
     from statllm.sampling.transformers_backend import TransformersBackend
 
     settings = SamplingSettings() if settings is None else settings
-    prompts = _checked(prompts)
+    scoring = (scoring or ScoringSettings()) if settings.stop else None
+    prompts = _checked(prompts, STOP_COLUMNS if scoring else ())
+    if scoring:
+        check_scoring(scoring)
     if isinstance(model, tuple):
         backend = TransformersBackend(*model, settings)
         digest = model_digest(model[0])
@@ -98,19 +124,27 @@ def sample(
 
     ids: list[str] = prompts["prompt_id"].to_pylist()
     encoded = backend.encode(ids, prompts["prompt"].to_pylist())
-    shards = Shards(prompts, None if out is None else Path(out), settings, digest)
+    shards = Shards(prompts, None if out is None else Path(out), settings, digest, scoring)
     with SamplingProgress(len(ids) * settings.n, shown=progress) as line:
 
         def make(rows: slice) -> pa.Table:
-            decoded = backend.sample(ids[rows], encoded[rows], line.advance)
-            texts = backend.text([result.token_ids.tolist() for result in decoded])
             part = prompts.slice(rows.start, rows.stop - rows.start)
-            return sampled_rows(part, encoded[rows], decoded, texts, settings, label)
+            if scoring:
+                drawn = sample_until_decided(backend, ids[rows], encoded[rows], scoring, line)
+                counts = np.array([len(one.decoded) for one in drawn], dtype=np.int64)
+                decoded = [sample for one in drawn for sample in one.decoded]
+                texts = [text for one in drawn for text in one.texts]
+            else:
+                counts = np.full(part.num_rows, settings.n)
+                decoded = backend.sample(ids[rows], encoded[rows], range(settings.n), line.advance)
+                texts = backend.text([result.token_ids.tolist() for result in decoded])
+            table = sampled_rows(part, encoded[rows], decoded, texts, counts, settings, label)
+            return with_decisions(table, drawn, settings) if scoring else table
 
-        return shards.collect(make, lambda rows: line.reused(rows * settings.n))
+        return shards.collect(make, lambda rows: line.skip(rows * settings.n))
 
 
-def _checked(prompts: pa.Table) -> pa.Table:
+def _checked(prompts: pa.Table, also: Sequence[str]) -> pa.Table:
     """The prompts with text identifiers, and without columns that samples would contradict."""
     prompts = Generations(prompts).table.replace_schema_metadata(None)
     if "prompt" not in prompts.column_names:
@@ -118,6 +152,6 @@ def _checked(prompts: pa.Table) -> pa.Table:
             f"column 'prompt' is missing; the table has {', '.join(prompts.column_names)}"
         )
     for name in prompts.column_names:
-        if name in SAMPLED_COLUMNS or name in SAMPLE_COLUMNS:
+        if name in SAMPLED_COLUMNS or name in SAMPLE_COLUMNS or name in also:
             raise InputError(f"column '{name}' belongs to samples; prompts must come without it")
     return prompts

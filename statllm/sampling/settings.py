@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from statllm.estimators.stopping import AnswerStream
+    from statllm.estimators.stopping._rules import RuleName
+
+#: Rules by their published names; 'anytime' is 'kt', which assumes nothing about the answers.
+StopRule = Literal["anytime", "kt", "kt-1v1", "ppr-1v1", "beta", "dirichlet", "esc"]
+
+#: The settings of scoring that say how answers are read, and so decide where sampling stops.
+ANSWER_SETTINGS = {"rule", "equivalence", "units", "null_answers"}
 
 
 class SamplingSettings(BaseModel):
@@ -12,17 +22,21 @@ class SamplingSettings(BaseModel):
 
     `n`, `temperature`, `top_p`, `max_new_tokens` and `seed` decide the texts. `batch_size` and
     `shard_size` only decide how the work is cut, as long as `dtype` is float32; see
-    `statllm.sampling.sample` for what is guaranteed.
+    `statllm.sampling.sample` for what is guaranteed. With `stop`, `n` is the most that a prompt
+    gets, and `stop`, `alpha`, `n_answers`, `window` and `round` decide how many it does get; its
+    texts are the first of those that it would have had without.
 
     Examples
     --------
     >>> SamplingSettings(n=4, temperature=0.7).top_p
     1.0
+    >>> SamplingSettings(n=40, stop="anytime").stop_rule
+    'kt'
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    n: int = Field(default=8, ge=1, description="Samples per prompt.")
+    n: int = Field(default=8, ge=1, description="Samples per prompt; with `stop`, the most.")
     temperature: float = Field(
         default=1.0,
         ge=0,
@@ -71,3 +85,55 @@ class SamplingSettings(BaseModel):
         "A choice of token that an error of this size could change is made again on the sequence "
         "alone, so that it doesn't depend on the batch.",
     )
+    stop: StopRule | None = Field(
+        default=None,
+        description="Sample in rounds, until a prompt's answers decide which one is the model's "
+        "most probable. 'anytime', the same as 'kt', is valid whatever the answers are; 'kt-1v1' "
+        "and 'ppr-1v1' are where n_answers is known; 'beta', 'dirichlet' (Adaptive-Consistency) "
+        "and 'esc' (early-stopping self-consistency) guarantee nothing.",
+    )
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="With a valid rule: the probability, for each prompt, of deciding on an answer "
+        "that isn't the most probable one. Of 'beta' and 'dirichlet': 1 - their confidence.",
+    )
+    n_answers: int | None = Field(
+        default=None, ge=2, description="Number of possible answers, for 'kt-1v1' and 'ppr-1v1'."
+    )
+    window: int = Field(default=5, ge=2, description="Samples in a row that must agree, for 'esc'.")
+    round: int = Field(
+        default=4,
+        ge=1,
+        description="Samples between two looks at the answers, and the fewest that a prompt gets. "
+        "As published it is 1 for 'beta' and 'dirichlet', the window for 'esc'.",
+    )
+
+    @model_validator(mode="after")
+    def _rule_has_what_it_needs(self) -> Self:
+        if self.stop is not None:
+            self.answer_stream()
+        return self
+
+    @property
+    def stop_rule(self) -> RuleName | None:
+        """`stop` as `statllm.estimators.stopping` names it."""
+        return "kt" if self.stop == "anytime" else self.stop
+
+    @property
+    def error_bound(self) -> float | None:
+        """What `alpha` bounds the probability of a wrong decision by; None without a guarantee."""
+        return self.alpha if self.stop_rule in ("kt", "kt-1v1", "ppr-1v1") else None
+
+    def answer_stream(self) -> AnswerStream:
+        """Return the stopping rule for one prompt; 'anytime' if none is set.
+
+        Raises
+        ------
+        ValueError
+            If `n_answers` is missing, or given to a rule that doesn't use it.
+        """
+        from statllm.estimators.stopping import AnswerStream
+
+        return AnswerStream(self.stop_rule or "kt", self.alpha, self.n_answers, self.window)

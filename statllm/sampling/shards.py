@@ -16,10 +16,13 @@ import pyarrow as pa
 from statllm._version import __version__
 from statllm.errors import InputError
 from statllm.files import read_parquet, sweep_temporary, write_parquet
+from statllm.ragged import Ragged
+from statllm.sampling.settings import ANSWER_SETTINGS
 
 if TYPE_CHECKING:
     from statllm.sampling.decode import Decoded
     from statllm.sampling.settings import SamplingSettings
+    from statllm.scoring.settings import ScoringSettings
 
 _KEY = b"statllm.sampling.key"
 
@@ -35,18 +38,23 @@ def sampled_rows(
     prompt_token_ids: Sequence[Sequence[int]],
     decoded: Sequence[Decoded],
     texts: Sequence[str],
+    n_samples: npt.NDArray[np.int64],
     settings: SamplingSettings,
     model: str,
 ) -> pa.Table:
-    """Return the prompts' rows with `SAMPLED_COLUMNS`; samples come prompt after prompt."""
-    rows, n = prompts.num_rows, settings.n
+    """Return the prompts' rows with `SAMPLED_COLUMNS`.
+
+    Samples come prompt after prompt; prompt i has `n_samples[i]` of them.
+    """
+    rows = prompts.num_rows
+    ends = np.concatenate([[0], np.cumsum(n_samples)])
     lengths = np.array([len(sample.token_ids) for sample in decoded], dtype=np.int32)
     logprob = [sample.logprobs_model.sum(dtype=np.float64) for sample in decoded]
     near_ties = np.array([sample.near_ties for sample in decoded], dtype=np.int32)
     reasons = ["stop" if sample.stopped else "length" for sample in decoded]
 
     def per_sample(values: pa.Array) -> pa.Array:
-        return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * n, pa.int32()), values)
+        return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
 
     def per_token(parts: list[npt.NDArray[Any]], kind: pa.DataType) -> pa.Array:
         flat = pa.array(np.concatenate(parts) if parts else [], kind)
@@ -61,7 +69,7 @@ def sampled_rows(
         per_sample(pa.array(lengths)),
         per_sample(pa.array(reasons, pa.string())),
         pa.array(prompt_token_ids, pa.list_(pa.int32())),
-        pa.array(near_ties.reshape(rows, n).sum(axis=1, dtype=np.int32)),
+        pa.array(Ragged(near_ties, ends).sum().astype(np.int32)),
         pa.array(np.full(rows, settings.seed, dtype=np.int64)),
         pa.array(np.full(rows, settings.temperature)),
         pa.array(np.full(rows, settings.top_p)),
@@ -88,13 +96,20 @@ class Shards:
     settings : SamplingSettings
     model_digest : str
         What identifies the model's content.
+    scoring : ScoringSettings, optional
+        How answers are read, where that decides how many samples a prompt gets.
     """
 
     def __init__(
-        self, prompts: pa.Table, out: Path | None, settings: SamplingSettings, model_digest: str
+        self,
+        prompts: pa.Table,
+        out: Path | None,
+        settings: SamplingSettings,
+        model_digest: str,
+        scoring: ScoringSettings | None = None,
     ) -> None:
         self.prompts, self.out, self.settings = prompts, out, settings
-        self.model_digest = model_digest
+        self.model_digest, self.scoring = model_digest, scoring
         self.folder = None
         if out is not None:
             if out.is_dir():
@@ -143,6 +158,8 @@ class Shards:
         part = self.prompts.slice(rows.start, rows.stop - rows.start)
         decides = {
             "settings": self.settings.model_dump(mode="json"),
+            "scoring": self.scoring
+            and self.scoring.model_dump(mode="json", include=ANSWER_SETTINGS),
             "model": self.model_digest,
             "schema": str(part.schema),
             "prompts": repr(part.to_pylist()),

@@ -75,21 +75,23 @@ class TransformersBackend:
         self,
         prompt_ids: Sequence[str],
         prompts: Sequence[Sequence[int]],
+        numbers: range,
         on_token: Callable[[int, int], None] = lambda tokens, finished: None,
     ) -> list[Decoded]:
-        """Return `settings.n` samples of each prompt, prompt after prompt.
+        """Return the samples of these numbers of each prompt, prompt after prompt.
 
         Sequences are decoded in batches of prompts of similar length, which saves padding.
         """
-        n, size = self.settings.n, self.settings.batch_size
+        n, size = len(numbers), self.settings.batch_size
         lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
         order = np.repeat(np.argsort(lengths, kind="stable"), n)
-        samples = np.tile(np.arange(n), len(prompts))
+        places = np.tile(np.arange(n), len(prompts))
         results: list[Decoded | None] = [None] * len(order)
         for start in range(0, len(order), size):
-            rows, numbers = order[start : start + size], samples[start : start + size]
+            rows, place = order[start : start + size], places[start : start + size]
             used, owner = np.unique(rows, return_inverse=True)
-            keys = stream_keys(self.settings.seed, [prompt_ids[row] for row in rows], numbers)
+            ids = [prompt_ids[row] for row in rows]
+            keys = stream_keys(self.settings.seed, ids, numbers.start + place)
             try:
                 decoded = decode(
                     self.model,
@@ -102,8 +104,8 @@ class TransformersBackend:
                 )
             except FloatingPointError as error:
                 raise InputError(f"the model can't be sampled from: {error}") from error
-            for row, number, result in zip(rows, numbers, decoded, strict=True):
-                results[row * n + number] = result
+            for at, result in zip(rows * n + place, decoded, strict=True):
+                results[at] = result
         return [result for result in results if result is not None]
 
     def text(self, token_ids: list[list[int]]) -> list[str]:

@@ -10,10 +10,12 @@ from statllm.estimators.calibration.binned import (
     top_label,
 )
 from statllm.estimators.calibration.classical import (
-    CoxCalibration,
-    cox,
     hosmer_lemeshow,
     spiegelhalter,
+)
+from statllm.estimators.calibration.corp import (
+    ScoreDecomposition,
+    corp_decomposition,
 )
 from statllm.estimators.calibration.cumulative import (
     cumulative_differences,
@@ -29,10 +31,12 @@ from statllm.estimators.calibration.monitor import (
     safe_hosmer_lemeshow,
 )
 from statllm.estimators.calibration.proper_scores import (
-    ScoreDecomposition,
     brier_score,
-    corp_decomposition,
     log_score,
+)
+from statllm.estimators.calibration.recalibration import (
+    CoxCalibration,
+    cox,
 )
 from statllm.estimators.calibration.reliability import (
     IsotonicCurve,
@@ -43,6 +47,13 @@ from statllm.estimators.calibration.reliability import (
 from statllm.estimators.calibration.smooth import (
     smooth_calibration_error,
 )
+from statllm.estimators.calibration.top_k import (
+    top_k_calibration_error,
+)
+from statllm.estimators.calibration.variants import (
+    adaptive_calibration_error,
+    sweep_calibration_error,
+)
 
 __all__ = [
     "CalibrationMonitor",
@@ -50,6 +61,7 @@ __all__ = [
     "IsotonicCurve",
     "ReliabilityCurve",
     "ScoreDecomposition",
+    "adaptive_calibration_error",
     "brier_score",
     "calibration_error",
     "classwise_calibration_error",
@@ -68,6 +80,8 @@ __all__ = [
     "safe_hosmer_lemeshow",
     "smooth_calibration_error",
     "spiegelhalter",
+    "sweep_calibration_error",
     "t_cal",
+    "top_k_calibration_error",
     "top_label",
 ]

@@ -83,12 +83,7 @@ class BinSums:
         return self._squares(self.rows.weight)
 
     def _squares(self, values: FloatArray) -> FloatArray:
-        """Sum over the clusters of the square of their sum in each bin."""
-        n_bins = len(self.count)
-        if self.rows.clusters is None:
-            return _sum(self.number, values**2, n_bins)
-        key, place = np.unique(self.rows.clusters * n_bins + self.number, return_inverse=True)
-        return _sum(key % n_bins, _sum(place, values) ** 2, n_bins)
+        return squares_of_sums(values, self.rows.clusters, self.number, len(self.count))
 
     def covariance(self, of: Literal["outcome", "residual"]) -> FloatArray:
         """Covariance matrix of the gaps, shape (n_bins, n_bins).
@@ -165,6 +160,16 @@ def of(rows: Outcomes, cell: IntArray, n_cells: int) -> BinSums:
     return BinSums(
         count[filled], weight[filled], residual[filled], outcome[filled], rows, cell, filled
     )
+
+
+def squares_of_sums(
+    values: FloatArray, clusters: IntArray | None, group: IntArray, n_groups: int
+) -> FloatArray:
+    """For each group the sum over the clusters (rows) of the square of their sum in it."""
+    if clusters is None:
+        return _sum(group, values**2, n_groups)
+    key, place = np.unique(clusters * n_groups + group, return_inverse=True)
+    return _sum(key % n_groups, _sum(place, values) ** 2, n_groups)
 
 
 def _sum(group: IntArray, values: FloatArray, n_groups: int = 0) -> FloatArray:

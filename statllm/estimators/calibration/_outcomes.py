@@ -73,7 +73,7 @@ def checked(
         raise ValueError(
             f"confidence and correct must be two arrays of one length, not {p.shape}, {y.shape}"
         )
-    w = None if weights is None else _weights(weights, len(p))
+    w = None if weights is None else checked_weights(weights, len(p))
     labels = None if clusters is None else _labels(clusters, len(p))
     if y.dtype != np.bool_:
         y = y.astype(np.float64)
@@ -101,7 +101,7 @@ def checked(
         elif not (y.min() >= 0 and y.max() <= 1):
             raise ValueError("correct must lie between 0 and 1")
     if w is not None and len(w) and not w.sum() > 0:
-        raise ValueError("weights must not all be 0")
+        raise ValueError("weights must not all be zero")
     codes = None if labels is None else np.unique(labels, return_inverse=True)[1].astype(np.int64)
     return Outcomes(p, y, w, codes)
 
@@ -128,6 +128,17 @@ def checked_matrix(
     return p, codes, ~lost
 
 
+def design_of(
+    weights: ArrayLike | None, clusters: ArrayLike | None, kept: NDArray[np.bool_]
+) -> tuple[FloatArray | None, NDArray[Any] | None]:
+    """Weights and cluster labels of the rows of a matrix that were kept."""
+    n = len(kept)
+    return (
+        None if weights is None else checked_weights(weights, n)[kept],
+        None if clusters is None else _labels(clusters, n)[kept],
+    )
+
+
 def bin_index(
     p: FloatArray, bins: Bins, n_bins: int, weights: FloatArray | None = None
 ) -> tuple[IntArray, int]:
@@ -140,8 +151,7 @@ def bin_index(
     if isinstance(bins, str):
         if bins not in ("equal-width", "equal-mass"):
             raise ValueError(f"bins must be equal-width, equal-mass or edges, not {bins!r}")
-        if n_bins < 1:
-            raise ValueError(f"n_bins must be at least 1, not {n_bins}")
+        check_bins(n_bins)
         return (
             _equal_width(p, n_bins) if bins == "equal-width" else _equal_mass(p, n_bins, weights)
         ), n_bins
@@ -182,6 +192,24 @@ def distinct_cells(p: FloatArray, limit: int) -> tuple[FloatArray, IntArray]:
     return np.bincount(index, p, limit)[used] / count[used], number[index]
 
 
+def check_bins(n_bins: int) -> None:
+    """Raise unless there is a bin."""
+    if n_bins < 1:
+        raise ValueError(f"n_bins must be at least 1, not {n_bins}")
+
+
+def check_resamples(n_resamples: int) -> None:
+    """Raise unless there is something to draw."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
+
+
+def check_level(level: float) -> None:
+    """Raise unless it's a probability other than 0 and 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+
+
 def _check_missing(n_lost: int, n: int, missing: str) -> None:
     if missing not in get_args(Missing):
         raise ValueError(f"missing must be raise or drop, not {missing!r}")
@@ -189,12 +217,15 @@ def _check_missing(n_lost: int, n: int, missing: str) -> None:
         raise ValueError(f"{n_lost} of {n} rows have a NaN; missing='drop' drops them")
 
 
-def _weights(weights: ArrayLike, n: int) -> FloatArray:
+def checked_weights(weights: ArrayLike, n: int, name: str = "weights") -> FloatArray:
+    """Weights of n rows; not negative, not all 0."""
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (n,):
-        raise ValueError(f"weights must be of shape ({n},), not {w.shape}")
+        raise ValueError(f"{name} must be of shape ({n},), not {w.shape}")
     if not np.all((w >= 0) & np.isfinite(w)):
-        raise ValueError("weights must be finite and not negative")
+        raise ValueError(f"{name} must be finite and not negative")
+    if n and not w.sum() > 0:
+        raise ValueError(f"{name} must not all be zero")
     return w
 
 

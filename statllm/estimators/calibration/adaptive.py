@@ -8,10 +8,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators.calibration import _bin_sums, _null_draws
+from statllm.estimators.calibration._null_draws import NullDraws
 from statllm.estimators.calibration._outcomes import (
     FloatArray,
     IntArray,
+    Outcomes,
     bin_index,
+    check_bins,
+    check_resamples,
     checked,
     distinct_cells,
 )
@@ -27,6 +32,8 @@ def t_cal(
     combine: Literal["min-p", "bonferroni"] = "min-p",
     n_resamples: int = 999,
     rng: np.random.Generator | int = 0,
+    weights: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
     missing: Literal["raise", "drop"] = "raise",
 ) -> TestResult:
     """Test calibration by the debiased squared L2 error (Lee, Huang, Hassani and Dobriban 2022).
@@ -43,11 +50,17 @@ def t_cal(
     The draws are of bin counts, binomial for each distinct confidence (each of 4,096 cells where
     there are more), so a million rows cost little more than a thousand.
 
+    With weights, products are w_i w_j d_i d_j, n and n_b sums of weights. With clusters, pairs
+    within a cluster are left out of T_m, which then has mean 0 however the answers of a cluster
+    hang together; m goes up to the number of clusters over the same root, and in the place of
+    drawn outcomes each cluster's residuals get a random sign. That test is valid for many
+    clusters only: at 5 % it rejected 5 % of calibrated samples of 20 or 40 clusters of five
+    answers that nearly agree, and 4 % of 200 (without clusters 13 to 22 %).
+
     Parameters
     ----------
     confidence : array_like of float in [0, 1], shape (n,)
     correct : array_like of bool, shape (n,)
-        Rows must be independent.
     n_bins : int, optional
         Use these bins only. Default: adaptive.
     combine : {"min-p", "bonferroni"}
@@ -55,6 +68,10 @@ def t_cal(
         Draws under calibration; the smallest p-value is 1 / (n_resamples + 1), times the number
         of m under Bonferroni's rule.
     rng : numpy.random.Generator or int
+    weights : array_like of float, shape (n,), optional
+        Sampling weights.
+    clusters : array_like, shape (n,), optional
+        Labels; rows of one cluster may depend on each other.
     missing : {"raise", "drop"}
 
     Returns
@@ -78,23 +95,19 @@ def t_cal(
     """
     if combine not in ("min-p", "bonferroni"):
         raise ValueError(f"combine must be min-p or bonferroni, not {combine!r}")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
-    if n_bins is not None and n_bins < 1:
-        raise ValueError(f"n_bins must be at least 1, not {n_bins}")
-    rows = checked(confidence, correct, missing=missing, binary=True)
-    n = len(rows)
+    check_resamples(n_resamples)
+    if n_bins is not None:
+        check_bins(n_bins)
+    rows = checked(confidence, correct, weights, clusters, missing, binary=True)
+    n = rows.n_units
     if n < 2:
-        return _result(math.nan, math.nan, n, "T-Cal")
+        return _result(math.nan, math.nan, rows, "T-Cal")
     levels = _levels(n) if n_bins is None else [n_bins]
     values, cell = distinct_cells(rows.confidence, _CELLS)
-    count = np.bincount(cell, minlength=len(values))
-    hits = np.bincount(cell, rows.outcome, len(values))
-    generator = np.random.default_rng(rng)
-    outcomes = np.vstack([hits, generator.binomial(count, values, (n_resamples, len(values)))])
-    statistics = _statistics(outcomes, values, count, levels)
+    draws = _null_draws.draw(rows, values, cell, n_resamples, np.random.default_rng(rng))
+    statistics = np.column_stack([_statistic(draws, rows, values, cell, m) for m in levels])
     # Row 0 is the observation; under calibration the rows are exchangeable.
-    p_values = _upper_ranks(statistics) / (n_resamples + 1)
+    p_values = _null_draws.upper_share(statistics)
     best = int(np.argmin(p_values[0]))
     if combine == "bonferroni":
         p = min(float(p_values[0, best]) * len(levels), 1.0)
@@ -102,7 +115,7 @@ def t_cal(
         smallest = p_values.min(axis=1)
         p = float((smallest <= smallest[0]).mean())
     which = f"{levels[0]} bins" if len(levels) == 1 else f"{len(levels)} bin widths, {combine}"
-    return _result(float(statistics[0, best]), p, n, f"T-Cal, {which}")
+    return _result(float(statistics[0, best]), p, rows, f"T-Cal, {which}")
 
 
 def _levels(n: int) -> list[int]:
@@ -111,41 +124,34 @@ def _levels(n: int) -> list[int]:
     return [2**b for b in range(1, max(int(math.log2(most)), 1) + 1)]
 
 
-def _statistics(
-    outcomes: FloatArray, values: FloatArray, count: IntArray, levels: list[int]
+def _statistic(
+    draws: NullDraws, rows: Outcomes, values: FloatArray, cell: IntArray, m: int
 ) -> FloatArray:
-    """T_m of each row of outcomes, shape (n_rows, n_levels)."""
-    residual = outcomes - count * values
-    # sum_i d_i^2, d = 1 - p for a right answer and -p for a wrong one.
-    own = outcomes * (1 - 2 * values) + count * values**2
-    out = np.empty((len(outcomes), len(levels)))
-    for column, m in enumerate(levels):
-        index, _ = bin_index(values, "equal-width", m)
-        starts = np.flatnonzero(np.append(True, index[1:] != index[:-1]))  # values rise
-        n_b = np.add.reduceat(count, starts)
-        squares = np.add.reduceat(residual, starts, axis=1) ** 2
-        out[:, column] = ((squares - np.add.reduceat(own, starts, axis=1)) / n_b).sum(axis=1)
-    return np.asarray(out / count.sum())
+    """T_m of the observation and of each draw."""
+    index, _ = bin_index(values, "equal-width", m)
+    first = np.append(True, index[1:] != index[:-1])  # values rise
+    starts = np.flatnonzero(first)
+    mass = np.add.reduceat(draws.weight, starts)
+    squares = np.add.reduceat(draws.residual, starts, axis=1) ** 2
+    if draws.own is None:
+        place = (np.cumsum(first) - 1)[cell]
+        weighted = rows.weight * rows.residual
+        own = _bin_sums.squares_of_sums(weighted, rows.clusters, place, len(starts))
+    else:
+        own = np.add.reduceat(draws.own, starts, axis=1)
+    used = mass > 0
+    total = ((squares - own)[:, used] / mass[used]).sum(axis=1)
+    return np.asarray(total / mass.sum())
 
 
-def _upper_ranks(statistics: FloatArray) -> IntArray:
-    """For each entry how many of its column are at least as large, itself included."""
-    ranks = np.empty(statistics.shape, dtype=np.int64)
-    for column, values in enumerate(statistics.T):
-        # Equal counts in another order of summation may differ in the last digits.
-        rounded = np.round(values, 12)
-        ordered = np.sort(rounded)
-        ranks[:, column] = len(values) - np.searchsorted(ordered, rounded, side="left")
-    return ranks
-
-
-def _result(statistic: float, p: float, n: int, method: str) -> TestResult:
+def _result(statistic: float, p: float, rows: Outcomes, method: str) -> TestResult:
+    clustered = rows.clusters is not None
     return TestResult(
         statistic,
         p,
         math.log(p),
         "greater",
-        n,
-        method,
-        "outcomes are independent given the confidences",
+        rows.n_units,
+        f"{method}, clustered" if clustered else method,
+        _null_draws.CLUSTERED if clustered else _null_draws.INDEPENDENT,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,11 +17,14 @@ from statllm.estimators.calibration._outcomes import (
     bin_index,
     checked,
     checked_matrix,
+    design_of,
 )
+from statllm.estimators.calibration._sun import SunInterval
 from statllm.results import Estimate, Interval
 
 Norm = Literal[1, 2, "max"]
 Convention = Literal["unbiased", "t-cal", "kumar"]
+SquaredInterval = Literal["inverted", "sun"]
 
 
 def calibration_error(
@@ -83,13 +87,12 @@ def calibration_error(
     >>> round(ece.value, 4), round(calibration_error(p, y, n_bins=2, norm="max").value, 4)
     (0.29, 0.3167)
     """
-    if norm not in (1, 2, "max"):
-        raise ValueError(f"norm must be 1, 2 or max, not {norm!r}")
+    check_norm(norm)
     rows = checked(confidence, correct, weights, clusters, missing)
     cell, n_cells = bin_index(rows.confidence, bins, n_bins, rows.weights)
     how = bins if isinstance(bins, str) else "given"
     method = f"{_NAMES[norm]}, {n_cells} {how} bins"
-    return _plug_in(_bin_sums.of(rows, cell, n_cells), norm, method, rows.n_units)
+    return plug_in(_bin_sums.of(rows, cell, n_cells), norm, method, rows.n_units)
 
 
 def top_label(probabilities: ArrayLike, label: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -135,6 +138,7 @@ def classwise_calibration_error(
     n_bins: int = 15,
     bins: Literal["equal-width", "equal-mass"] = "equal-width",
     norm: Norm = 1,
+    weights: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     missing: Literal["raise", "drop"] = "raise",
 ) -> Estimate:
@@ -149,7 +153,7 @@ def classwise_calibration_error(
     ----------
     probabilities : array_like of float, shape (n, n_classes)
     label : array_like of int, shape (n,)
-    n_bins, bins, norm, clusters, missing
+    n_bins, bins, norm, weights, clusters, missing
         As for `calibration_error`; equal-mass bins are made for each class.
 
     Returns
@@ -168,24 +172,25 @@ def classwise_calibration_error(
     >>> round(classwise_calibration_error(p, [0, 1, 1], n_bins=2).value, 4)
     0.2333
     """
-    if norm not in (1, 2, "max"):
-        raise ValueError(f"norm must be 1, 2 or max, not {norm!r}")
+    check_norm(norm)
     p, code, kept = checked_matrix(probabilities, label, missing)
     n, n_classes = p.shape
-    unit = np.arange(n) if clusters is None else np.asarray(clusters)[kept]
+    w, labels = design_of(weights, clusters, kept)
+    unit = np.arange(n) if labels is None else labels
     cells = np.empty((n, n_classes), dtype=np.int64)
     if bins == "equal-width":
         cells[:] = bin_index(p.ravel(), bins, n_bins)[0].reshape(n, n_classes)
     else:
         for k in range(n_classes):
-            cells[:, k] = bin_index(p[:, k], bins, n_bins)[0]
+            cells[:, k] = bin_index(p[:, k], bins, n_bins, w)[0]
     cells += np.arange(n_classes) * n_bins
     right = code[:, None] == np.arange(n_classes)
     # The K outcomes of a row depend on each other, so a row is a cluster at least.
-    rows = checked(np.minimum(p, 1).ravel(), right.ravel(), None, np.repeat(unit, n_classes))
+    each = None if w is None else np.repeat(w, n_classes)
+    rows = checked(np.minimum(p, 1).ravel(), right.ravel(), each, np.repeat(unit, n_classes))
     sums = _bin_sums.of(rows, cells.ravel(), n_bins * n_classes)
     method = f"classwise {_NAMES[norm]}, {n_bins} {bins} bins"
-    return _plug_in(sums, norm, method, rows.n_units)
+    return plug_in(sums, norm, method, rows.n_units)
 
 
 def debiased_squared_calibration_error(
@@ -194,6 +199,7 @@ def debiased_squared_calibration_error(
     n_bins: int = 15,
     bins: Bins = "equal-width",
     convention: Convention = "unbiased",
+    interval: SquaredInterval = "inverted",
     weights: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     missing: Literal["raise", "drop"] = "raise",
@@ -212,29 +218,36 @@ def debiased_squared_calibration_error(
 
     The value may be negative: it's an unbiased estimate of a number that is near 0.
 
-    The interval inverts the test "the squared error is t". Given t, the estimate is treated as
-    a quadratic form in normal bin means: its variance is 2 tr(V^2) + 4 t B, whose first term
-    rules at calibration (rate 1/n) and whose second rules away from it (rate 1/sqrt(n)), and
-    its third cumulant follows in the same way; a shifted gamma with these three moments
-    (Imhof 1961) gives the tails. It lies in [0, 1] and needs no choice of regime. The two
-    regimes are those of Sun, Chaudhari, Barnett and Dobriban 2024 (arXiv 2408.08998), whose
-    own interval this is not.
+    ``"inverted"``, the default interval, inverts the test "the squared error is t". Given t, the
+    estimate is treated as a quadratic form in normal bin means: its variance is
+    2 tr(V^2) + 4 t B, whose first term rules at calibration (rate 1/n) and whose second rules
+    away from it (rate 1/sqrt(n)), and its third cumulant follows in the same way; a shifted gamma
+    with these three moments (Imhof 1961) gives the tails. It lies in [0, 1] and needs no choice
+    of regime. ``"sun"``: the published interval for the same two regimes (Sun, Chaudhari, Barnett
+    and Dobriban 2024, arXiv 2408.08998), normal away from calibration, with 0 added unless a
+    test at calibration rejects. With 50, 200, 1,000 and 5,000 rows of Beta(5, 2) in 15 bins, the
+    default covered 96 to 98 % at level 95 % of calibrated and 95 to 98 % of S-shaped samples, the
+    published one 93 to 94 % and 95 to 98 %, with half the width at calibration (90 %: 90 to 96 %
+    and 87 to 94 %).
 
     Parameters
     ----------
     confidence, correct, n_bins, bins, weights, clusters, missing
-        As for `calibration_error`. Weights and clusters belong to ``"unbiased"``.
+        As for `calibration_error`. Weights and clusters belong to ``"unbiased"`` and
+        ``"inverted"``.
     convention : {"unbiased", "t-cal", "kumar"}
+    interval : {"inverted", "sun"}
 
     Returns
     -------
     Estimate
-        The error is the square root of the variance above, at the estimate.
+        The error is the square root of the inverted test's variance, at the estimate.
 
     Raises
     ------
     ValueError
-        As `calibration_error`, or if weights or clusters come with a published convention.
+        As `calibration_error`, or if weights or clusters come with a published convention or
+        interval.
 
     Examples
     --------
@@ -245,18 +258,19 @@ def debiased_squared_calibration_error(
     """
     if convention not in ("unbiased", "t-cal", "kumar"):
         raise ValueError(f"convention must be unbiased, t-cal or kumar, not {convention!r}")
+    check_interval(interval, weights, clusters)
     if convention != "unbiased" and not (weights is None and clusters is None):
         raise ValueError(f"weights and clusters belong to the unbiased form, not to {convention}")
     rows = checked(confidence, correct, weights, clusters, missing)
     cell, n_cells = bin_index(rows.confidence, bins, n_bins, rows.weights)
     sums = _bin_sums.of(rows, cell, n_cells)
-    value = _debiased(sums, convention) if len(rows) else math.nan
+    value = debiased(sums, convention) if len(rows) else math.nan
     law = _bin_sums.QuadraticLaw.of(sums)
-
-    def interval_of(level: float) -> Interval:
-        low, high = law.limits(value, level)
-        return Interval(low, high, level, "inverted gamma approximation")
-
+    if interval == "sun" and len(rows):
+        sun = SunInterval.of(value, rows.confidence[:, None], rows.residual[:, None], cell)
+        interval_of = sun_interval(sun)
+    else:
+        interval_of = inverted_interval(law, value)
     how = bins if isinstance(bins, str) else "given"
     return Estimate(
         value,
@@ -269,35 +283,84 @@ def debiased_squared_calibration_error(
     )
 
 
+def check_interval(interval: str, weights: ArrayLike | None, clusters: ArrayLike | None) -> None:
+    """Raise unless there is such an interval for these rows."""
+    if interval not in get_args(SquaredInterval):
+        raise ValueError(f"interval must be inverted or sun, not {interval!r}")
+    if interval == "sun" and not (weights is None and clusters is None):
+        raise ValueError("the interval of Sun et al. takes independent rows of equal weight")
+
+
+def inverted_interval(
+    law: _bin_sums.QuadraticLaw, value: float, factor: float = 1.0
+) -> Callable[[float], Interval]:
+    """All values that the law doesn't reject, in units of `factor`."""
+
+    def interval_of(level: float) -> Interval:
+        low, high = law.limits(value, level)
+        return Interval(factor * low, factor * high, level, "inverted gamma approximation")
+
+    return interval_of
+
+
+def sun_interval(sun: SunInterval) -> Callable[[float], Interval]:
+    """The published interval."""
+
+    def interval_of(level: float) -> Interval:
+        low, high = sun.limits(level)
+        opened = ", open at 0" if low == math.ulp(0.0) else ""
+        return Interval(low, high, level, f"Sun et al. 2024{opened}")
+
+    return interval_of
+
+
 _NAMES: dict[Norm, str] = {1: "ECE", 2: "L2 calibration error", "max": "MCE"}
 
 
-def _plug_in(sums: BinSums, norm: Norm, method: str, n_units: int) -> Estimate:
-    """Norm of the gaps, with its delta-method error and the triangle-inequality interval."""
+def check_norm(norm: object) -> None:
+    """Raise unless there is such a norm."""
+    if norm not in (1, 2, "max"):
+        raise ValueError(f"norm must be 1, 2 or max, not {norm!r}")
+
+
+def plug_in(
+    sums: BinSums,
+    norm: Norm,
+    method: str,
+    n_units: int,
+    share: FloatArray | None = None,
+    name: str = "",
+) -> Estimate:
+    """Norm of the gaps, with its delta-method error and the triangle-inequality interval.
+
+    Bins count by their share of the weight, or by the `share` given.
+    """
+    name = name or _NAMES[norm]
     if not sums.total:
-        return Estimate(math.nan, math.nan, 0, method, _NAMES[norm], "probability")
-    value = float(_norm(sums.gap, sums.share, norm))
+        return Estimate(math.nan, math.nan, 0, method, name, "probability")
+    share = sums.share if share is None else share
+    value = float(norm_of(sums.gap, share, norm))
 
     def interval_of(level: float) -> Interval:
         how = "triangle inequality"
         if len(sums.gap) > _bin_sums.MAX_CELLS:
             return Interval(math.nan, math.nan, level, f"{how}, too many cells")
         errors = _bin_sums.normal_draws(sums.covariance("outcome"), 4000)
-        half = float(np.quantile(_norm(errors, sums.share, norm), level))
+        half = float(np.quantile(norm_of(errors, share, norm), level))
         return Interval(max(value - half, 0.0), min(value + half, 1.0), level, how)
 
     return Estimate(
         value,
-        _delta_error(sums, norm, value),
+        _delta_error(sums, share, norm, value),
         n_units,
         method,
-        _NAMES[norm],
+        name,
         "probability",
         interval_of,
     )
 
 
-def _norm(gap: FloatArray, share: FloatArray, norm: Norm) -> FloatArray:
+def norm_of(gap: FloatArray, share: FloatArray, norm: Norm) -> FloatArray:
     """Norm over the bins, the last axis."""
     size = np.abs(gap)
     if norm == 1:
@@ -307,15 +370,15 @@ def _norm(gap: FloatArray, share: FloatArray, norm: Norm) -> FloatArray:
     return np.asarray(size.max(axis=-1))
 
 
-def _delta_error(sums: BinSums, norm: Norm, value: float) -> float:
+def _delta_error(sums: BinSums, share: FloatArray, norm: Norm, value: float) -> float:
     """sqrt(g' V g), g being the gradient of the norm in the gaps."""
     too_many = sums.rows.clusters is not None and len(sums.gap) > _bin_sums.MAX_CELLS
     if value == 0 or too_many:
         return math.nan
     if norm == 1:
-        gradient = sums.share * np.sign(sums.gap)
+        gradient = share * np.sign(sums.gap)
     elif norm == 2:
-        gradient = sums.share * sums.gap / value
+        gradient = share * sums.gap / value
     else:
         gradient = (np.abs(sums.gap) == np.abs(sums.gap).max()).astype(np.float64)
         gradient *= np.sign(sums.gap) / gradient.sum()
@@ -324,7 +387,8 @@ def _delta_error(sums: BinSums, norm: Norm, value: float) -> float:
     return math.sqrt(max(float(gradient @ sums.covariance("outcome") @ gradient), 0.0))
 
 
-def _debiased(sums: BinSums, convention: Convention) -> float:
+def debiased(sums: BinSums, convention: Convention) -> float:
+    """Mean product of the residuals of two rows of one bin."""
     if convention == "t-cal":
         return float(((sums.residual**2 - sums.own_pairs) / sums.weight).sum() / sums.total)
     if convention == "kumar":

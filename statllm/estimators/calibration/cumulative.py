@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.calibration._outcomes import FloatArray, Outcomes, checked
+from statllm.estimators.calibration import _null_draws
+from statllm.estimators.calibration._outcomes import (
+    FloatArray,
+    Outcomes,
+    check_resamples,
+    checked,
+    distinct_cells,
+)
 from statllm.results import TestResult
 
-_ASSUMPTIONS = "outcomes are independent given the confidences; many rows"
+_CELLS = 4096
 
 
 def cumulative_differences(
     confidence: ArrayLike,
     correct: ArrayLike,
     weights: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
     missing: Literal["raise", "drop"] = "raise",
 ) -> tuple[FloatArray, FloatArray, float]:
     """Running sum of correct - confidence, from the least confident row on.
@@ -25,6 +34,8 @@ def cumulative_differences(
     C_k = sum_{i <= k} w_i (y_i - p_i) / sum w, read where the confidence changes, so that the
     order of equal confidences doesn't matter. Under calibration C / scale runs like a Brownian
     motion on [0, 1], scale = sqrt(sum w^2 p (1 - p)) / sum w (Arrieta-Ibarra et al. 2022).
+    With clusters the path is the same, but no Brownian motion: its steps depend on each other.
+    The scale is then sqrt(sum_c (sum_{i in c} w (y - p))^2) / sum w, the error of its end.
 
     Parameters
     ----------
@@ -32,6 +43,8 @@ def cumulative_differences(
     correct : array_like of bool, shape (n,)
     weights : array_like of float, shape (n,), optional
         Sampling weights.
+    clusters : array_like, shape (n,), optional
+        Labels; rows of one cluster may depend on each other.
     missing : {"raise", "drop"}
 
     Returns
@@ -53,8 +66,7 @@ def cumulative_differences(
     >>> p, c.round(3), round(scale, 3)
     (array([0.2, 0.5, 0.8]), array([-0.05,  0.2 ,  0.25]), 0.226)
     """
-    rows = checked(confidence, correct, weights, None, missing, binary=True)
-    return _path(rows)
+    return _path(checked(confidence, correct, weights, clusters, missing, binary=True))
 
 
 def _path(rows: Outcomes) -> tuple[FloatArray, FloatArray, float]:
@@ -65,7 +77,11 @@ def _path(rows: Outcomes) -> tuple[FloatArray, FloatArray, float]:
     ranked = p[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     running = np.cumsum((w * rows.residual)[order])[last] / w.sum()
-    scale = math.sqrt(float((w**2 * p * (1 - p)).sum())) / float(w.sum())
+    if rows.clusters is None:
+        variance = float((w**2 * p * (1 - p)).sum())
+    else:
+        variance = float((np.bincount(rows.clusters, w * rows.residual) ** 2).sum())
+    scale = math.sqrt(variance) / float(w.sum())
     return ranked[last], running, scale
 
 
@@ -73,18 +89,40 @@ def kolmogorov_smirnov_calibration(
     confidence: ArrayLike,
     correct: ArrayLike,
     weights: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
+    n_resamples: int = 999,
+    rng: np.random.Generator | int = 0,
     missing: Literal["raise", "drop"] = "raise",
 ) -> TestResult:
     """Test calibration by the largest absolute cumulative difference.
 
     max_k |C_k| / scale against the law of max |B(t)|, t in [0, 1], of a Brownian motion. Best
-    where the error has one sign: confidences too high, or too low, throughout. Parameters and
-    exceptions as for `cumulative_differences`; rows must be independent.
+    where the error has one sign: confidences too high, or too low, throughout.
+
+    With clusters the law is that of the same maximum when each cluster's residuals get a random
+    sign, all at once (wild bootstrap): the draws have mean 0 and the observed covariance. At 5 %
+    it rejected 4 to 5 % of calibrated samples of 20, 40 and 200 clusters of five answers that
+    nearly agree (without clusters 21 to 31 %).
+
+    Parameters
+    ----------
+    confidence, correct, weights, clusters, missing
+        As for `cumulative_differences`.
+    n_resamples : int
+        Draws of signs, with clusters only; the smallest p-value is 1 / (n_resamples + 1).
+    rng : numpy.random.Generator or int
+        Of the signs.
 
     Returns
     -------
     TestResult
-        With few distinct confidences the maximum is taken over few points, and p is too large.
+        With few distinct confidences the maximum is taken over few points, and p is too large
+        (not with clusters).
+
+    Raises
+    ------
+    ValueError
+        As `cumulative_differences`.
 
     Examples
     --------
@@ -97,24 +135,25 @@ def kolmogorov_smirnov_calibration(
     >>> kolmogorov_smirnov_calibration(p, overconfident).p_value < 1e-6
     True
     """
-    rows = checked(confidence, correct, weights, None, missing, binary=True)
-    _, running, scale = _path(rows)
-    statistic = _scaled(float(np.abs(running).max(initial=0.0)), scale)
-    return _result(statistic, _log_tail_maximum(statistic), len(rows), "Kolmogorov-Smirnov")
+    rows = checked(confidence, correct, weights, clusters, missing, binary=True)
+    return _test(rows, "Kolmogorov-Smirnov", _largest, _log_tail_maximum, n_resamples, rng)
 
 
 def kuiper_calibration(
     confidence: ArrayLike,
     correct: ArrayLike,
     weights: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
+    n_resamples: int = 999,
+    rng: np.random.Generator | int = 0,
     missing: Literal["raise", "drop"] = "raise",
 ) -> TestResult:
     """Test calibration by the range of the cumulative differences.
 
     (max_k C_k - min_k C_k) / scale, both with C_0 = 0, against the law of the range of a
     Brownian motion (Feller 1951). Sees overconfidence in one place and underconfidence in
-    another equally well. Parameters and exceptions as for `cumulative_differences`; rows must be
-    independent.
+    another equally well. Parameters, clusters and exceptions as for
+    `kolmogorov_smirnov_calibration`.
 
     Returns
     -------
@@ -128,11 +167,43 @@ def kuiper_calibration(
     >>> kuiper_calibration(p, timid).p_value < 1e-6
     True
     """
-    rows = checked(confidence, correct, weights, None, missing, binary=True)
+    rows = checked(confidence, correct, weights, clusters, missing, binary=True)
+    return _test(rows, "Kuiper", _range, _log_tail_range, n_resamples, rng)
+
+
+def _test(
+    rows: Outcomes,
+    name: str,
+    size: Callable[[FloatArray], FloatArray],
+    log_tail: Callable[[float], float],
+    n_resamples: int,
+    rng: np.random.Generator | int,
+) -> TestResult:
+    check_resamples(n_resamples)
     _, running, scale = _path(rows)
-    spread = float(running.max(initial=0.0) - running.min(initial=0.0))
-    statistic = _scaled(spread, scale)
-    return _result(statistic, _log_tail_range(statistic), len(rows), "Kuiper")
+    statistic = _scaled(float(size(running)), scale)
+    method, assumptions = f"{name}, cumulative differences", _null_draws.INDEPENDENT
+    if rows.clusters is None or math.isnan(statistic):
+        log_p, assumptions = log_tail(statistic), f"{assumptions}; many rows"
+    else:
+        values, cell = distinct_cells(rows.confidence, _CELLS)
+        draws = _null_draws.draw(rows, values, cell, n_resamples, np.random.default_rng(rng))
+        sizes = size(np.cumsum(draws.residual, axis=1))
+        log_p = math.log(float(_null_draws.upper_share(sizes)[0]))
+        method, assumptions = f"{method}, clustered", _null_draws.CLUSTERED
+    return TestResult(
+        statistic, math.exp(log_p), log_p, "two-sided", rows.n_units, method, assumptions
+    )
+
+
+def _largest(path: FloatArray) -> FloatArray:
+    """Largest distance from 0 along each path."""
+    return np.asarray(np.abs(path).max(axis=-1, initial=0.0))
+
+
+def _range(path: FloatArray) -> FloatArray:
+    """Highest minus lowest point of each path, which starts at 0."""
+    return np.asarray(path.max(axis=-1, initial=0.0) - path.min(axis=-1, initial=0.0))
 
 
 def _scaled(size: float, scale: float) -> float:
@@ -140,18 +211,6 @@ def _scaled(size: float, scale: float) -> float:
     if scale > 0:
         return size / scale
     return math.inf if size > 0 else math.nan
-
-
-def _result(statistic: float, log_p: float, n: int, name: str) -> TestResult:
-    return TestResult(
-        statistic,
-        math.exp(log_p),
-        log_p,
-        "two-sided",
-        n,
-        f"{name}, cumulative differences",
-        _ASSUMPTIONS,
-    )
 
 
 def _log_tail_maximum(x: float) -> float:

@@ -9,7 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.calibration._outcomes import FloatArray, bin_index, checked
+from statllm.estimators.calibration._outcomes import (
+    FloatArray,
+    IntArray,
+    Outcomes,
+    bin_index,
+    checked,
+)
 from statllm.results import TestResult
 
 _LEVELS = (1, 2, 4, 8, 16)
@@ -31,6 +37,10 @@ class CalibrationMonitor:
     so that no row is set aside and the state is a few sums. The capital is spread evenly over
     1, 2, 4, 8 and 16 bins of equal width.
 
+    Outcomes of one cluster depend on each other in an unknown way, and the product of their bets
+    is no longer fair. Their mean is, if all are made before the cluster is seen: the capital
+    grows by the mean over the cluster's rows, once for each cluster.
+
     Attributes
     ----------
     count, residual : tuple of ndarray
@@ -40,9 +50,9 @@ class CalibrationMonitor:
     highest : float
         Largest log E seen so far, at least 0.
     n : int
-        Rows seen.
+        Rows, or clusters, seen.
     path : ndarray
-        Log E after each row of the last update.
+        Log E after each row, or cluster, of the last update.
 
     Examples
     --------
@@ -77,6 +87,7 @@ class CalibrationMonitor:
         self,
         confidence: ArrayLike,
         correct: ArrayLike,
+        clusters: ArrayLike | None = None,
         missing: Literal["raise", "drop"] = "raise",
     ) -> CalibrationMonitor:
         """Return the monitor after more rows, in the order in which they came.
@@ -87,27 +98,39 @@ class CalibrationMonitor:
         ----------
         confidence : array_like of float in [0, 1], shape (n,)
         correct : array_like of bool, shape (n,)
+        clusters : array_like, shape (n,), optional
+            Labels; rows of one cluster may depend on each other. They must follow each other,
+            and come in one update.
         missing : {"raise", "drop"}
 
         Raises
         ------
         ValueError
-            If shapes differ, a value is out of range, or is NaN and `missing` is ``"raise"``.
+            If shapes differ, a value is out of range, or is NaN and `missing` is ``"raise"``, or
+            if a cluster's rows don't follow each other.
         """
-        rows = checked(confidence, correct, missing=missing, binary=True)
+        rows = checked(confidence, correct, None, clusters, missing, binary=True)
         p, right, d = rows.confidence, rows.correct.astype(bool), rows.residual
+        unit = _in_turn(rows)
+        ends = np.flatnonzero(np.diff(unit, append=-1))
         counts, residuals, paths = [], [], []
         for level, m in enumerate(_LEVELS):
             cell, _ = bin_index(p, "equal-width", m)
             # Sorted by bin, order kept inside: what a row may know is a running sum.
             order = np.argsort(cell, kind="stable")
             start = np.searchsorted(cell[order], np.arange(m))[cell[order]]
-            seen = np.arange(len(p)) - start + self.count[level][cell[order]]
+            # ... up to the rows of the bin that came with earlier clusters.
+            new = np.diff(unit[order], prepend=-1) != 0
+            before = np.maximum.accumulate(np.where(new, np.arange(len(p)), start))
+            seen = before - start + self.count[level][cell[order]]
             running = np.concatenate([[0.0], np.cumsum(d[order])])
-            past = running[:-1] - running[start] + self.residual[level][cell[order]]
+            past = running[before] - running[start] + self.residual[level][cell[order]]
             shift = np.empty(len(p))
             shift[order] = past / (seen + _CAUTION)
-            paths.append(self.log_capital[level] + np.cumsum(_log_gain(p, right, p + shift)))
+            gain = _log_gain(p, right, p + shift)
+            if clusters is not None:
+                gain = _log_means(gain, ends)
+            paths.append(self.log_capital[level] + np.cumsum(gain))
             counts.append(self.count[level] + np.bincount(cell, minlength=m))
             residuals.append(self.residual[level] + np.bincount(cell, d, m))
         capital = np.array(paths)
@@ -117,7 +140,7 @@ class CalibrationMonitor:
             tuple(residuals),
             capital[:, -1] if len(p) else self.log_capital,
             max(self.highest, float(path.max(initial=0.0))),
-            self.n + len(p),
+            self.n + rows.n_units,
             path,
         )
 
@@ -130,12 +153,15 @@ class CalibrationMonitor:
             "two-sided",
             self.n,
             "safe Hosmer-Lemeshow",
-            "given everything before it, each outcome is right with the probability claimed",
+            "given all rows (clusters) before, each outcome is right with the probability claimed",
         )
 
 
 def safe_hosmer_lemeshow(
-    confidence: ArrayLike, correct: ArrayLike, missing: Literal["raise", "drop"] = "raise"
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    clusters: ArrayLike | None = None,
+    missing: Literal["raise", "drop"] = "raise",
 ) -> TestResult:
     """Test calibration with an e-value; valid whenever one stops. See `CalibrationMonitor`.
 
@@ -146,6 +172,8 @@ def safe_hosmer_lemeshow(
     ----------
     confidence : array_like of float in [0, 1], shape (n,)
     correct : array_like of bool, shape (n,)
+    clusters : array_like, shape (n,), optional
+        Labels; rows of one cluster, which must follow each other, may depend on each other.
     missing : {"raise", "drop"}
 
     Returns
@@ -164,7 +192,25 @@ def safe_hosmer_lemeshow(
     >>> test.p_value < 0.001
     True
     """
-    return CalibrationMonitor().update(confidence, correct, missing).test()
+    return CalibrationMonitor().update(confidence, correct, clusters, missing).test()
+
+
+def _in_turn(rows: Outcomes) -> IntArray:
+    """Number of each row's cluster (row) in the order of arrival."""
+    if rows.clusters is None:
+        return np.arange(len(rows))
+    unit = np.cumsum(np.diff(rows.clusters, prepend=-1) != 0) - 1
+    if len(unit) and unit[-1] + 1 != rows.n_units:
+        raise ValueError("clusters must be in order: the rows of one must follow each other")
+    return unit
+
+
+def _log_means(log_values: FloatArray, ends: IntArray) -> FloatArray:
+    """Log of the mean of exp over each run, given the last place of each."""
+    starts = np.append(0, ends[:-1] + 1)
+    if not len(ends):
+        return log_values
+    return np.asarray(np.logaddexp.reduceat(log_values, starts) - np.log(ends - starts + 1))
 
 
 def _log_gain(p: FloatArray, right: NDArray[np.bool_], q: FloatArray) -> FloatArray:

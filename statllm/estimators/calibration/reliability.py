@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.calibration import _bin_sums
+from statllm.estimators.calibration import _bin_sums, _null_draws
 from statllm.estimators.calibration._bin_sums import BinSums
 from statllm.estimators.calibration._outcomes import (
     Bins,
     FloatArray,
     IntArray,
     bin_index,
+    check_level,
+    check_resamples,
     checked,
     distinct_cells,
 )
-from statllm.estimators.calibration.proper_scores import isotonic
+from statllm.estimators.calibration.corp import isotonic
 from statllm.estimators.proportions import clopper_pearson
 
 if TYPE_CHECKING:
@@ -107,8 +109,7 @@ def reliability_curve(
     >>> curve.high.round(3), curve.high_all.round(3)
     (array([0.842, 0.987]), array([0.887, 0.994]))
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    check_level(level)
     rows = checked(confidence, correct, weights, clusters, missing)
     cell, n_cells = bin_index(rows.confidence, bins, n_bins, rows.weights)
     sums = _bin_sums.of(rows, cell, n_cells)
@@ -157,6 +158,8 @@ def isotonic_reliability(
     level: float = 0.9,
     n_resamples: int = 200,
     rng: np.random.Generator | int = 0,
+    weights: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
     missing: Literal["raise", "drop"] = "raise",
 ) -> IsotonicCurve:
     """CORP reliability diagram: isotonic regression of the outcome on the confidence.
@@ -170,10 +173,13 @@ def isotonic_reliability(
     ----------
     confidence : array_like of float in [0, 1], shape (n,)
     correct : array_like of bool, or of float in [0, 1], shape (n,)
-        Rows must be independent for the band.
     level : float
     n_resamples : int
     rng : numpy.random.Generator or int
+    weights, clusters
+        As for `reliability_curve`. With clusters, outcomes can't be drawn from the confidences:
+        the band is that of curves fitted to confidence ± residual, one random sign for each
+        cluster, and valid for many clusters.
     missing : {"raise", "drop"}
 
     Returns
@@ -191,21 +197,21 @@ def isotonic_reliability(
     >>> curve.confidence, curve.frequency
     (array([0.2, 0.4, 0.6, 0.8, 0.9]), array([0. , 0.5, 0.5, 1. , 1. ]))
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
-    rows = checked(confidence, correct, missing=missing)
+    check_level(level)
+    check_resamples(n_resamples)
+    rows = checked(confidence, correct, weights, clusters, missing)
     if not len(rows):
         none = np.empty(0)
         return IsotonicCurve(none, none, none, none, np.empty(0, dtype=np.int64), level)
     values, cell = distinct_cells(rows.confidence, _CELLS)
     count = np.bincount(cell, minlength=len(values))
-    fitted = isotonic(values, cell, rows.outcome, np.ones(len(rows)))
-    generator = np.random.default_rng(rng)
-    place, mass = np.arange(len(values)), count.astype(np.float64)
-    drawn = generator.binomial(count, values, (n_resamples, len(values))) / mass
-    curves = np.array([isotonic(values, place, hits, mass) for hits in drawn])
+    fitted = isotonic(values, cell, rows.outcome, rows.weight)
+    draws = _null_draws.draw(rows, values, cell, n_resamples, np.random.default_rng(rng))
+    mass, place = draws.weight, np.arange(len(values))
+    shift = np.divide(
+        draws.residual[1:], mass, out=np.zeros_like(draws.residual[1:]), where=mass > 0
+    )
+    curves = np.array([isotonic(values, place, values + each, mass) for each in shift])
     low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return IsotonicCurve(values, fitted, low, high, count, level)
 

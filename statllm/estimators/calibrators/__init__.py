@@ -6,7 +6,13 @@ from statllm.estimators.calibrators.cross_fitting import (
     calibration_report,
     cross_fit,
 )
+from statllm.estimators.calibrators.multiclass import (
+    Dirichlet,
+    MatrixScaling,
+    VectorScaling,
+)
 from statllm.estimators.calibrators.nonparametric import (
+    BayesianBinning,
     Histogram,
     Isotonic,
 )
@@ -20,13 +26,17 @@ from statllm.estimators.calibrators.venn_abers import (
 )
 
 __all__ = [
+    "BayesianBinning",
     "Beta",
     "CalibrationReport",
     "CrossFit",
+    "Dirichlet",
     "Histogram",
     "Isotonic",
+    "MatrixScaling",
     "Platt",
     "Temperature",
+    "VectorScaling",
     "VennAbers",
     "calibration_report",
     "cross_fit",

@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators.calibration._outcomes import checked_weights
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Scale = Literal["probability", "logit"]
@@ -59,7 +61,7 @@ class Calibrator(ABC):
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
         return f"{type(self).__name__}({arguments})"
 
-    def fit(self, score: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, score: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the map.
 
         Parameters
@@ -67,16 +69,24 @@ class Calibrator(ABC):
         score : array_like of float, shape (n,) or (n, 1)
         y : array_like of bool, shape (n,)
             Whether the answer is right: true or false, 1 or 0.
+        sample_weight : array_like of float, shape (n,), optional
+            A weight of two counts as two rows, of zero as none.
 
         Raises
         ------
         ValueError
-            If lengths differ, nothing is given, a score or label is NaN or out of range, or a
-            parameter of the constructor is wrong.
+            If lengths differ, nothing is given, a score or label is NaN or out of range, a weight
+            is negative, all are zero, or a parameter of the constructor is wrong.
         """
         scores = self._scores(score)
         labels = self._labels(y, scores)
-        self._fit(scores, labels)
+        weights = np.ones(len(labels))
+        if sample_weight is not None:
+            weights = checked_weights(sample_weight, len(labels), "sample_weight")
+            if not weights.all():
+                used = weights > 0
+                scores, labels, weights = scores[used], labels[used], weights[used]
+        self._fit(scores, labels, weights)
         self.classes_ = np.arange(scores.shape[1] if scores.ndim == 2 else 2)
         return self
 
@@ -100,8 +110,8 @@ class Calibrator(ABC):
         return self.classes_[place]
 
     @abstractmethod
-    def _fit(self, scores: FloatArray, labels: IntArray) -> None:
-        """Learn from checked input."""
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
+        """Learn from checked input, of positive weight."""
 
     @abstractmethod
     def _probability(self, scores: FloatArray) -> FloatArray:
@@ -178,9 +188,11 @@ def check_probabilities(scores: FloatArray) -> None:
         raise ValueError(f"scores must be probabilities in [0, 1], but one is {scores[wrong][0]}")
 
 
-def smoothed_targets(labels: IntArray, n_classes: int) -> FloatArray:
+def smoothed_targets(
+    labels: IntArray, n_classes: int, weights: FloatArray | None = None
+) -> FloatArray:
     """Platt's targets (N_y + 1) / (N_y + C) for the class seen, 1 / (N_y + C) for the others."""
-    count = np.bincount(labels, minlength=n_classes)[labels]
+    count = np.bincount(labels, weights, n_classes)[labels]
     targets = np.repeat(1 / (count + n_classes), n_classes).reshape(-1, n_classes)
     targets[np.arange(len(labels)), labels] *= count + 1
     return targets

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from statllm.estimators.calibrators._base import FloatArray
 
 
-def fit_logistic(features: FloatArray, target: FloatArray, lower: FloatArray) -> FloatArray:
-    """Maximise sum t log p + (1 - t) log(1 - p), logit p = features @ coefficients.
+def fit_logistic(
+    features: FloatArray, target: FloatArray, weights: FloatArray, lower: FloatArray
+) -> FloatArray:
+    """Maximise sum w (t log p + (1 - t) log(1 - p)), logit p = features @ coefficients.
 
     Newton's method on the coefficients that aren't held at their bound. A step is cut where it
     reaches a bound and halved until the loss, which is convex, falls enough.
@@ -19,6 +21,8 @@ def fit_logistic(features: FloatArray, target: FloatArray, lower: FloatArray) ->
     features : ndarray, shape (n, k)
     target : ndarray, shape (n,)
         In [0, 1]. The maximum has to exist: separated classes are the caller's business.
+    weights : ndarray, shape (n,)
+        Positive.
     lower : ndarray, shape (k,)
         Lower bounds of the coefficients, 0 or -inf (none).
 
@@ -34,11 +38,12 @@ def fit_logistic(features: FloatArray, target: FloatArray, lower: FloatArray) ->
     from scipy import special
 
     x = np.zeros(features.shape[1])
-    loss = _loss(features, target, x)
+    weights = weights / weights.mean()  # in units of a row, whatever theirs
+    loss = _loss(features, target, weights, x)
     for _ in range(500):
         p = special.expit(features @ x)
-        gradient = features.T @ (p - target)
-        hessian = (features * (p * (1 - p))[:, None]).T @ features
+        gradient = features.T @ (weights * (p - target))
+        hessian = (features * (weights * p * (1 - p))[:, None]).T @ features
         step = _newton_step(hessian, gradient, x, lower)
         decrement = -float(gradient @ step)
         room = np.divide(lower - x, step, out=np.full(len(x), np.inf), where=step < 0)
@@ -46,7 +51,8 @@ def fit_logistic(features: FloatArray, target: FloatArray, lower: FloatArray) ->
         # Newton converges quadratically: one full step more leaves nothing that could be seen.
         if decrement <= 1e-10 + 1e-12 * loss:
             return x + size * step
-        while (new := _loss(features, target, x + size * step)) > loss - 1e-4 * size * decrement:
+        enough = 1e-4 * decrement
+        while (new := _loss(features, target, weights, x + size * step)) > loss - size * enough:
             size /= 2
             if size < 1e-14:  # the loss can't fall any more in floating point
                 return x
@@ -82,6 +88,8 @@ def separated(score: FloatArray, right: NDArray[np.bool_]) -> bool:
     return bool(score[~right].max() <= score[right].min())
 
 
-def _loss(features: FloatArray, target: FloatArray, coefficients: FloatArray) -> float:
+def _loss(
+    features: FloatArray, target: FloatArray, weights: FloatArray, coefficients: FloatArray
+) -> float:
     eta = features @ coefficients
-    return float((np.logaddexp(0.0, eta) - target * eta).sum())
+    return float(weights @ (np.logaddexp(0.0, eta) - target * eta))

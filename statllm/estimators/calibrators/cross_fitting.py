@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.comparison import mean_estimate, paired_difference
+from statllm.estimators.calibration._outcomes import checked_weights
+from statllm.estimators.calibrators._base import FloatArray, IntArray
+from statllm.estimators.comparison import ratio_estimate
 from statllm.results import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 class ProbabilityModel(Protocol):
@@ -61,7 +60,11 @@ class CalibrationReport:
 
 
 def calibration_report(
-    before: ArrayLike, after: ArrayLike, y: ArrayLike, clusters: ArrayLike | None = None
+    before: ArrayLike,
+    after: ArrayLike,
+    y: ArrayLike,
+    clusters: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> CalibrationReport:
     """Log loss and Brier score before and after calibration, and their paired differences.
 
@@ -75,6 +78,8 @@ def calibration_report(
         Right or wrong (1 or 0), or the class's number.
     clusters : array_like, shape (n,), optional
         Rows that aren't independent, such as the answers to one prompt.
+    weights : array_like of float, shape (n,), optional
+        Sampling weights.
 
     Returns
     -------
@@ -83,8 +88,8 @@ def calibration_report(
     Raises
     ------
     ValueError
-        If shapes differ, a probability isn't in [0, 1], rows don't sum to 1, or a label isn't
-        one of the classes.
+        If shapes differ, a probability isn't in [0, 1], rows don't sum to 1, a label isn't one of
+        the classes, or a weight is negative.
 
     Examples
     --------
@@ -103,13 +108,21 @@ def calibration_report(
     labels = labels.astype(np.int64)
     logs = [_log_losses(table, labels) for table in (first, second)]
     squares = [_brier_scores(table, labels) for table in (first, second)]
+    w = np.ones(len(labels)) if weights is None else checked_weights(weights, len(labels))
+
+    def mean(losses: FloatArray, name: str, unit: str) -> Estimate:
+        return _mean(losses, w, clusters, name, unit)
+
+    def change(losses: list[FloatArray], name: str, unit: str) -> Estimate:
+        return _change(losses, w, clusters, name, unit)
+
     return CalibrationReport(
-        _mean(logs[0], clusters, "log loss before", "nats"),
-        _mean(logs[1], clusters, "log loss after", "nats"),
-        _change(logs, clusters, "log loss, after - before", "nats"),
-        _mean(squares[0], clusters, "Brier score before", ""),
-        _mean(squares[1], clusters, "Brier score after", ""),
-        _change(squares, clusters, "Brier score, after - before", ""),
+        mean(logs[0], "log loss before", "nats"),
+        mean(logs[1], "log loss after", "nats"),
+        change(logs, "log loss, after - before", "nats"),
+        mean(squares[0], "Brier score before", ""),
+        mean(squares[1], "Brier score after", ""),
+        change(squares, "Brier score, after - before", ""),
     )
 
 
@@ -125,7 +138,7 @@ class CrossFit:
     models : tuple
         The fitted models, fold by fold.
     y : ndarray, shape (n,)
-    clusters : ndarray, shape (n,), or None
+    clusters, weights : ndarray, shape (n,), or None
     """
 
     probability: FloatArray
@@ -133,6 +146,7 @@ class CrossFit:
     models: tuple[ProbabilityModel, ...]
     y: IntArray
     clusters: NDArray[Any] | None
+    weights: FloatArray | None = None
 
     def report(self, before: ArrayLike) -> CalibrationReport:
         """Compare with the probabilities `before` calibration; see `calibration_report`.
@@ -144,9 +158,9 @@ class CrossFit:
         were kept apart from all fitting and go to `calibration_report` have no such flaw.
         """
         after = self.probability
-        return calibration_report(
-            before, after if np.ndim(before) == 2 else after[:, 1], self.y, self.clusters
-        )
+        if np.ndim(before) == 1:
+            after = after[:, 1]
+        return calibration_report(before, after, self.y, self.clusters, self.weights)
 
 
 def cross_fit(
@@ -156,6 +170,7 @@ def cross_fit(
     clusters: ArrayLike | None = None,
     n_folds: int = 5,
     rng: np.random.Generator | int = 0,
+    weights: ArrayLike | None = None,
 ) -> CrossFit:
     """Fit on all folds but one, predict that one, fold after fold.
 
@@ -171,6 +186,8 @@ def cross_fit(
         Clusters are shuffled and dealt out to the folds in turn.
     rng : numpy.random.Generator or int
         Shuffles the clusters.
+    weights : array_like of float, shape (n,), optional
+        Sampling weights, for fitting (`sample_weight`) and for the report.
 
     Returns
     -------
@@ -198,16 +215,20 @@ def cross_fit(
     groups = None if clusters is None else np.asarray(clusters)
     if groups is not None and groups.shape != (n,):
         raise ValueError(f"{groups.size} cluster labels for {n} rows")
+    w = None if weights is None else checked_weights(weights, n)
     fold = _folds(np.arange(n) if groups is None else groups, n_folds, rng)
     models, parts = [], []
     for k in range(n_folds):
         model = type(calibrator)(**calibrator.get_params(deep=False))
-        models.append(model.fit(scores[fold != k], labels[fold != k]))
+        others = fold != k
+        fit: Any = model.fit  # takes weights, or says that it doesn't
+        options = {} if w is None else {"sample_weight": w[others]}
+        models.append(fit(scores[others], labels[others], **options))
         parts.append(model.predict_proba(scores[fold == k]))
     probability = np.empty((n, parts[0].shape[1]))
     for k, part in enumerate(parts):
         probability[fold == k] = part
-    return CrossFit(probability, fold, tuple(models), labels.astype(np.int64), groups)
+    return CrossFit(probability, fold, tuple(models), labels.astype(np.int64), groups, w)
 
 
 def _folds(clusters: NDArray[Any], n_folds: int, rng: np.random.Generator | int) -> IntArray:
@@ -252,18 +273,24 @@ def _brier_scores(table: FloatArray, labels: IntArray) -> FloatArray:
     return out
 
 
-def _mean(losses: FloatArray, clusters: ArrayLike | None, name: str, unit: str) -> Estimate:
-    if np.isinf(losses).any():
+def _mean(
+    losses: FloatArray, w: FloatArray, clusters: ArrayLike | None, name: str, unit: str
+) -> Estimate:
+    if np.isinf(losses[w > 0]).any():
         return _infinite(float("inf"), losses, clusters, name, unit)
-    return mean_estimate(losses, clusters, name, unit)
+    losses = np.where(w > 0, losses, 0.0)
+    return ratio_estimate(w * losses, w, name, unit, clusters, method="mean")
 
 
-def _change(losses: list[FloatArray], clusters: ArrayLike | None, name: str, unit: str) -> Estimate:
-    before, after = (bool(np.isinf(each).any()) for each in losses)
+def _change(
+    losses: list[FloatArray], w: FloatArray, clusters: ArrayLike | None, name: str, unit: str
+) -> Estimate:
+    before, after = (bool(np.isinf(each[w > 0]).any()) for each in losses)
     if before or after:
         value = float("nan") if before and after else float("inf") if after else -float("inf")
         return _infinite(value, losses[1], clusters, name, unit)
-    return paired_difference(losses[0], losses[1], clusters, name=name, unit=unit)
+    change = np.where(w > 0, losses[1], 0.0) - np.where(w > 0, losses[0], 0.0)
+    return ratio_estimate(w * change, w, name, unit, clusters, "mean of paired differences")
 
 
 def _infinite(

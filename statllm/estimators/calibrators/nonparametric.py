@@ -1,7 +1,7 @@
-"""Calibrators without a formula: isotonic regression and histogram binning.
+"""Calibrators without a formula: isotonic regression, and binning of one kind or of many.
 
-Both can give a probability of exactly 0 or 1, whose log loss is infinite when it's wrong;
-`VennAbers` can't.
+The first two can give a probability of exactly 0 or 1, whose log loss is infinite when it's wrong;
+`BayesianBinning` and `VennAbers` can't.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from statllm.estimators.calibrators._base import Calibrator, check_probabilities
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from statllm.estimators.calibrators._base import (
+    Calibrator,
+    FloatArray,
+    IntArray,
+    check_probabilities,
+)
 
 
 class Isotonic(Calibrator):
@@ -41,15 +42,15 @@ class Isotonic(Calibrator):
     def __init__(self) -> None:
         pass
 
-    def _fit(self, scores: FloatArray, labels: IntArray) -> None:
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
         from scipy import optimize
 
         if not np.isfinite(scores).all():
             raise ValueError("scores must be finite, because the map is linear between them")
         self.x_, group = np.unique(scores, return_inverse=True)
-        count = np.bincount(group).astype(np.float64)
-        share = np.bincount(group, weights=labels) / count
-        self.y_ = optimize.isotonic_regression(share, weights=count).x
+        mass = np.bincount(group, weights)
+        share = np.bincount(group, weights * labels) / mass
+        self.y_ = np.clip(optimize.isotonic_regression(share, weights=mass).x, 0, 1)
 
     def _probability(self, scores: FloatArray) -> FloatArray:
         return np.interp(scores, self.x_, self.y_)
@@ -90,7 +91,7 @@ class Histogram(Calibrator):
         self.n_bins = n_bins
         self.strategy = strategy
 
-    def _fit(self, scores: FloatArray, labels: IntArray) -> None:
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
         if self.n_bins < 1:
             raise ValueError(f"n_bins must be at least 1, not {self.n_bins}")
         inner = np.arange(1, self.n_bins) / self.n_bins
@@ -98,18 +99,98 @@ class Histogram(Calibrator):
             check_probabilities(scores)
             self.edges_ = inner
         elif self.strategy == "mass":
-            cuts = np.unique(np.quantile(scores, inner, method="inverted_cdf"))
-            self.edges_ = cuts[cuts < scores.max()]  # above the highest score is no bin
+            self.edges_ = _quantiles(scores, weights, inner)
         else:
             raise ValueError(f"strategy must be mass or width, not {self.strategy!r}")
         place = np.searchsorted(self.edges_, scores)
         n_bins = len(self.edges_) + 1
         self.count_ = np.bincount(place, minlength=n_bins)
-        total = np.bincount(place, weights=labels, minlength=n_bins)
-        middle = (np.arange(n_bins) + 0.5) / n_bins
-        self.share_ = np.where(self.count_ > 0, total / np.maximum(self.count_, 1), middle)
+        mass = np.bincount(place, weights, n_bins)
+        self.share_ = (np.arange(n_bins) + 0.5) / n_bins
+        np.divide(np.bincount(place, weights * labels, n_bins), mass, self.share_, where=mass > 0)
 
     def _probability(self, scores: FloatArray) -> FloatArray:
         if self.strategy == "width":
             check_probabilities(scores)
         return self.share_[np.searchsorted(self.edges_, scores)]
+
+
+class BayesianBinning(Calibrator):
+    """Average over histograms of many sizes, by their posterior (BBQ; Naeini et al. 2015).
+
+    Histograms of B bins of equal mass, n^(1/3) / 10 <= B <= min(n / 5, 10 n^(1/3)), are equally
+    probable beforehand. In a bin with the middle m the probability has a Beta prior of size
+    N' / B = 2 / B about m, so that with N rows, R of them right, a histogram's likelihood is the
+    product over its bins of G(2 / B) / G(N + 2 / B) G(R + a) / G(a) G(N - R + b) / G(b), where
+    a = 2 m / B, b = 2 (1 - m) / B and G is the gamma function, and its probability in the bin
+    (R + a) / (N + 2 / B).
+
+    Scores must be probabilities. Equal scores are never divided, and a histogram that ties have
+    made equal to one with fewer bins doesn't count again.
+
+    Attributes
+    ----------
+    edges_ : ndarray of float64
+        Of all histograms together; a bin includes its upper edge.
+    share_ : ndarray of float64
+        Averaged probability between them, one more than edges.
+    n_bins_, posterior_ : ndarray
+        Bins of each histogram, and its probability.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> score = rng.random(2000)
+    >>> model = BayesianBinning().fit(score, rng.random(2000) < score**2)
+    >>> int(model.n_bins_[model.posterior_.argmax()])
+    8
+    """
+
+    edges_: FloatArray
+    share_: FloatArray
+    n_bins_: IntArray
+    posterior_: FloatArray
+
+    def __init__(self) -> None:
+        pass
+
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
+        from scipy import special
+
+        check_probabilities(scores)
+        total = float(weights.sum())
+        fewest = max(int(total ** (1 / 3) / 10), 1)
+        most = max(int(min(total / 5, 10 * total ** (1 / 3))), fewest)
+        fits: dict[int, tuple[FloatArray, FloatArray, float]] = {}
+        for n_bins in range(fewest, most + 1):
+            edges = _quantiles(scores, weights, np.arange(1, n_bins) / n_bins)
+            filled = len(edges) + 1
+            if filled in fits:
+                continue
+            place = np.searchsorted(edges, scores)
+            count = np.bincount(place, weights, filled)
+            right = np.bincount(place, weights * labels, filled)
+            ends = np.concatenate([[0.0], edges, [1.0]])
+            size = 2 / filled
+            a = size * np.clip((ends[1:] + ends[:-1]) / 2, 1e-12, 1 - 1e-12)
+            gain = special.betaln(right + a, count - right + size - a) - special.betaln(a, size - a)
+            fits[filled] = edges, (right + a) / (count + size), float(gain.sum())
+        self.n_bins_ = np.array(list(fits))
+        self.posterior_ = special.softmax(np.array([gain for *_, gain in fits.values()]))
+        self.edges_ = np.unique(np.concatenate([edges for edges, *_ in fits.values()]))
+        inside = np.append(self.edges_, np.inf)  # the upper end of each piece
+        self.share_ = np.zeros(len(inside))
+        for (edges, share, _), chance in zip(fits.values(), self.posterior_, strict=True):
+            self.share_ += chance * share[np.searchsorted(edges, inside)]
+
+    def _probability(self, scores: FloatArray) -> FloatArray:
+        check_probabilities(scores)
+        return self.share_[np.searchsorted(self.edges_, scores)]
+
+
+def _quantiles(scores: FloatArray, weights: FloatArray, levels: FloatArray) -> FloatArray:
+    """Distinct scores up to which each share of the weight lies, the highest score left out."""
+    values, group = np.unique(scores, return_inverse=True)
+    upto = np.cumsum(np.bincount(group, weights))
+    cuts = np.searchsorted(upto, levels * upto[-1] * (1 - 1e-12))
+    return np.asarray(values[np.unique(cuts[cuts < len(values) - 1])])

@@ -1,28 +1,28 @@
 """Calibrators with one to three parameters: temperature, Platt and beta.
 
 All minimise the log loss of the labels. Fit on one part of the data and judge on another, or see
-`cross_fit`. Nonparametric ones are in `nonparametric_calibrators` and `venn_abers`.
+`cross_fit`. Nonparametric ones are in `nonparametric` and `venn_abers`; `multiclass` has those with
+many parameters.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from statllm.estimators.calibrators._base import (
     Calibrator,
+    FloatArray,
+    IntArray,
     Scale,
     clipped,
     logit_scores,
     smoothed_targets,
 )
+from statllm.estimators.calibrators._classes import ClassCalibrator, highest_zero
 from statllm.estimators.calibrators._logistic import fit_logistic, separated
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
-
-class Temperature(Calibrator):
+class Temperature(ClassCalibrator):
     """Divide logits by one temperature: softmax(z / T), or sigmoid(z / T) (Guo et al. 2017).
 
     The most probable class stays the most probable.
@@ -65,41 +65,22 @@ class Temperature(Calibrator):
         self.scale = scale
         self.clip = clip
 
-    def predict_proba(self, score: ArrayLike) -> FloatArray:
-        """Return the probabilities of the classes, shape (n, n_classes).
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If a score is NaN or out of range, or the number of classes isn't that of `fit`.
-        """
-        from scipy import special
-
-        self._require_fitted()
-        logits = self._logits(self._scores(score))
-        if logits.shape[1] != len(self.classes_):
-            raise ValueError(f"score has {logits.shape[1]} classes, not {len(self.classes_)}")
-        out: FloatArray = special.softmax(logits / self.temperature_, axis=1)
-        return out
-
-    def _fit(self, scores: FloatArray, labels: IntArray) -> None:
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
         from scipy import optimize, special
 
-        logits = self._logits(scores)
+        logits = highest_zero(self._logits(scores))
         rows = np.arange(len(labels))
         self.separated_ = bool((logits[rows, labels] >= 0).all())  # 0 is the row's highest
         if self.separated_ and np.ptp(logits) > 0:
-            targets = smoothed_targets(labels, logits.shape[1])
-            seen = float((targets * logits).sum())
+            targets = smoothed_targets(labels, logits.shape[1], weights)
+            seen = float(weights @ (targets * logits).sum(axis=1))
         else:
-            seen = float(logits[rows, labels].sum())
+            seen = float(weights @ logits[rows, labels])
 
         def slope(inverse: float) -> float:
             """Derivative of the loss in 1 / T, which rises with it."""
             p = special.softmax(inverse * logits, axis=1)
-            return float(np.einsum("ij,ij->", p, logits)) - seen
+            return float(np.einsum("i,ij,ij->", weights, p, logits)) - seen
 
         high = 1.0
         if slope(0.0) >= 0:
@@ -110,27 +91,8 @@ class Temperature(Calibrator):
         inverse = optimize.brentq(slope, 0.0, high, xtol=1e-14, rtol=1e-12)
         self.temperature_ = 1 / inverse if inverse > 0 else float("inf")
 
-    def _probability(self, scores: FloatArray) -> FloatArray:
-        right: FloatArray = self.predict_proba(scores)[:, 1]
-        return right
-
-    def _scores(self, score: ArrayLike) -> FloatArray:
-        scores = np.asarray(score, dtype=np.float64)
-        if scores.ndim != 2 or scores.shape[1] == 1:
-            return super()._scores(scores)
-        if np.isnan(scores).any():
-            raise ValueError(f"{np.isnan(scores).any(axis=1).sum()} rows of score have a NaN")
-        if self.scale == "probability" and np.any(np.abs(scores.sum(axis=1) - 1) > 1e-3):
-            raise ValueError("rows of probabilities must sum to 1; scale='logit' takes logits")
-        return scores
-
-    def _logits(self, scores: FloatArray) -> FloatArray:
-        """One column for each class, the highest of a row being 0."""
-        logits = logit_scores(scores, self.scale, self.clip)
-        if logits.ndim == 1:
-            logits = np.column_stack([np.zeros(len(logits)), logits])
-        highest: FloatArray = logits.max(axis=1, keepdims=True)
-        return logits - highest
+    def _mapped(self, logits: FloatArray) -> FloatArray:
+        return highest_zero(logits) / self.temperature_
 
 
 class Platt(Calibrator):
@@ -174,17 +136,20 @@ class Platt(Calibrator):
         self.scale = scale
         self.clip = clip
 
-    def _fit(self, scores: FloatArray, labels: IntArray) -> None:
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
         z, right = logit_scores(scores, self.scale, self.clip), labels == 1
         constant = np.ptp(z) == 0
         one_kind = right.all() or not right.any()
         self.separated_ = bool(
             one_kind or (not constant and (separated(z, right) or separated(-z, right)))
         )
-        target = smoothed_targets(labels, 2)[:, 1] if self.separated_ else right.astype(float)
+        target = right.astype(float)
+        if self.separated_:
+            target = smoothed_targets(labels, 2, weights)[:, 1]
         slope = np.zeros_like(z) if constant else z
         design = np.column_stack([slope, np.ones_like(z)])
-        self.slope_, self.intercept_ = map(float, fit_logistic(design, target, np.full(2, -np.inf)))
+        free = np.full(2, -np.inf)
+        self.slope_, self.intercept_ = map(float, fit_logistic(design, target, weights, free))
 
     def _probability(self, scores: FloatArray) -> FloatArray:
         from scipy import special
@@ -227,18 +192,20 @@ class Beta(Calibrator):
     def __init__(self, clip: float = 1e-12) -> None:
         self.clip = clip
 
-    def _fit(self, scores: FloatArray, labels: IntArray) -> None:
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
         right = labels == 1
         inside = clipped(scores, self.clip)
         constant = np.ptp(inside) == 0
         one_kind = right.all() or not right.any()
         self.separated_ = bool(one_kind or (not constant and separated(inside, right)))
-        target = smoothed_targets(labels, 2)[:, 1] if self.separated_ else right.astype(float)
+        target = right.astype(float)
+        if self.separated_:
+            target = smoothed_targets(labels, 2, weights)[:, 1]
         design = self._design(inside)
         if constant:
             design[:, :2] = 0.0
         lower = np.array([0.0, 0.0, -np.inf])
-        self.a_, self.b_, self.c_ = map(float, fit_logistic(design, target, lower))
+        self.a_, self.b_, self.c_ = map(float, fit_logistic(design, target, weights, lower))
 
     def _probability(self, scores: FloatArray) -> FloatArray:
         from scipy import special

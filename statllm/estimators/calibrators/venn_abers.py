@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.calibrators._base import Calibrator
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from statllm.estimators.calibrators._base import Calibrator, FloatArray, IntArray
 
 
 class VennAbers(Calibrator):
@@ -41,7 +38,8 @@ class VennAbers(Calibrator):
     Fitting sorts and then takes time linear in the number of scores, prediction is a binary
     search. Every isotonic regression is the slope of a greatest convex minorant; the slope over
     the new point is that of the tangent common to the points before and after it, and the two
-    points of contact only move forward as the new score grows.
+    points of contact only move forward as the new score grows. The new score has a weight of one,
+    so weights should be in units of rows; with unequal ones the guarantee is no longer exact.
 
     Examples
     --------
@@ -78,12 +76,13 @@ class VennAbers(Calibrator):
         p1 = self.p1_[np.searchsorted(self.x_, scores, side="left")]
         return p0, p1
 
-    def _fit(self, scores: FloatArray, labels: IntArray) -> None:
+    def _fit(self, scores: FloatArray, labels: IntArray, weights: FloatArray) -> None:
         if self.merge not in ("log", "square"):
             raise ValueError(f"merge must be log or square, not {self.merge!r}")
         self.x_, group = np.unique(scores, return_inverse=True)
-        count = np.bincount(group)
-        right = np.bincount(group, weights=labels).astype(np.int64)
+        if np.all(weights == np.rint(weights)):
+            weights = weights.astype(np.int64)
+        count, right = (_grouped(group, each) for each in (weights, weights * labels))
         self.p1_ = _with_right(count, right)
         # Turned round, a wrong answer is a right one.
         self.p0_ = 1 - _with_right(count[::-1], (count - right)[::-1])[::-1]
@@ -95,12 +94,18 @@ class VennAbers(Calibrator):
         return p1 + p0**2 / 2 - p1**2 / 2
 
 
-def _with_right(count: IntArray, right: IntArray) -> FloatArray:
+def _grouped(group: NDArray[np.intp], values: NDArray[Any]) -> NDArray[Any]:
+    """Sums of each group, whole if the values are."""
+    return np.bincount(group, values).astype(values.dtype)
+
+
+def _with_right(count: NDArray[Any], right: NDArray[Any]) -> FloatArray:
     """Isotonic fit at each group after one right answer is added to it; at last, above all.
 
     Points (w, y) are cumulative counts and right answers. Adding a right answer to group i moves
     the points from i on by (1, 1); the fit at i is the slope of the line that touches the convex
-    minorants of the points before i and of the moved ones. Whole numbers keep it exact.
+    minorants of the points before i and of the moved ones. Whole numbers keep it exact; weights
+    may be anything.
     """
     w = [0, *np.cumsum(count).tolist()]
     y = [0, *np.cumsum(right).tolist()]
@@ -133,7 +138,7 @@ def _with_right(count: IntArray, right: IntArray) -> FloatArray:
     return out
 
 
-def _next_corner(w: list[int], y: list[int]) -> list[int]:
+def _next_corner(w: list[Any], y: list[Any]) -> list[int]:
     """For each point, the next corner of the minorant of it and all after; 0 after the last."""
     following = [0] * len(w)
     for i in range(len(w) - 2, -1, -1):
@@ -144,6 +149,6 @@ def _next_corner(w: list[int], y: list[int]) -> list[int]:
     return following
 
 
-def _not_convex(w: list[int], y: list[int], i: int, j: int, k: int) -> bool:
+def _not_convex(w: list[Any], y: list[Any], i: int, j: int, k: int) -> bool:
     """Whether point j lies on or above the line from i to k."""
-    return (y[j] - y[i]) * (w[k] - w[i]) >= (y[k] - y[i]) * (w[j] - w[i])
+    return bool((y[j] - y[i]) * (w[k] - w[i]) >= (y[k] - y[i]) * (w[j] - w[i]))

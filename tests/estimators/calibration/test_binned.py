@@ -208,7 +208,7 @@ def test_wrong_input_is_refused() -> None:
         ({"bins": [0.5, 0.2]}, "must rise"),
         ({"n_bins": 0}, "n_bins must be at least 1"),
         ({"weights": [1, -1]}, "weights must be finite and not negative"),
-        ({"weights": [0, 0]}, "weights must not all be 0"),
+        ({"weights": [0, 0]}, "weights must not all be zero"),
         ({"weights": [1]}, "weights must be of shape"),
         ({"clusters": [1]}, "clusters must be of shape"),
         ({"missing": "zero"}, "missing must be"),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from statllm.estimators.calibration import kernel as kernel_module
 from statllm.estimators.calibration.kernel import (
     kernel_calibration_error,
     kernel_calibration_test,
@@ -53,7 +54,7 @@ def test_long_input_is_cut_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     p, y = rng.random(300), rng.integers(0, 2, 300)
     whole = kernel_calibration_error(p, y)
-    monkeypatch.setattr("statllm.estimators.calibration.kernel._BLOCK", 1000)
+    monkeypatch.setattr(kernel_module, "_BLOCK", 1000)
     assert kernel_calibration_error(p, y) == pytest.approx(whole)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from statllm.estimators.calibration.proper_scores import brier_score, corp_decomposition, log_score
+from statllm.estimators.calibration.corp import ScoreDecomposition, corp_decomposition
+from statllm.estimators.calibration.proper_scores import brier_score, log_score
 from statllm.estimators.comparison import mean_estimate
 
 ROWS = st.lists(
@@ -19,6 +21,10 @@ ROWS = st.lists(
     min_size=2,
     max_size=30,
 )
+
+
+def values(parts: ScoreDecomposition) -> SimpleNamespace:
+    return SimpleNamespace(**{name: part.value for name, part in vars(parts).items()})
 
 
 @settings(deadline=None, max_examples=60)
@@ -32,7 +38,7 @@ def test_scores_and_parts_equal_scikit_learn(rows: list[tuple[float, bool, int]]
         ("brier", lambda f: np.average((f - y) ** 2, weights=w), brier_score),
         ("log", lambda f: log_loss(y, f, sample_weight=w, labels=[0, 1]), log_score),
     ):
-        parts = corp_decomposition(p, y, score, weights=w)  # type: ignore[arg-type]
+        parts = values(corp_decomposition(p, y, score, weights=w))  # type: ignore[arg-type]
         c = np.full(len(p), np.average(y, weights=w))
         assert ours(p, y, weights=w).value == pytest.approx(loss(p))
         assert parts.score == pytest.approx(loss(p))
@@ -43,10 +49,10 @@ def test_scores_and_parts_equal_scikit_learn(rows: list[tuple[float, bool, int]]
         total = parts.miscalibration - parts.discrimination + parts.uncertainty
         assert total == pytest.approx(parts.score)
         order = np.random.default_rng(0).permutation(len(p))
-        again = corp_decomposition(p[order], y[order], score, weights=w[order])  # type: ignore[arg-type]
+        again = values(corp_decomposition(p[order], y[order], score, weights=w[order]))  # type: ignore[arg-type]
         assert again.miscalibration == pytest.approx(parts.miscalibration)
         copies = np.repeat(np.arange(len(p)), w.astype(int))
-        copied = corp_decomposition(p[copies], y[copies], score)  # type: ignore[arg-type]
+        copied = values(corp_decomposition(p[copies], y[copies], score))  # type: ignore[arg-type]
         assert copied.discrimination == pytest.approx(parts.discrimination)
 
 
@@ -78,12 +84,19 @@ def test_impossible_events_and_no_rows() -> None:
     assert np.isnan(log_score([0.0, 0.5], [1, 1]).se)
     assert log_score([0.0, 0.5], [1, 1]).interval().high == np.inf
     assert log_score([0.0, 1.0], [0, 1]).value == 0
+    # ... but not where it has no weight.
+    assert log_score([0.0, 0.5], [1, 1], weights=[0, 1]).value == pytest.approx(np.log(2))
+    free = corp_decomposition([0.0, 0.5, 0.5], [1, 1, 0], "log", weights=[0, 1, 1])
+    assert free.miscalibration.value == pytest.approx(0)
     assert log_score([[1.0, 0.0]], [1]).value == np.inf
     parts = corp_decomposition([0.0, 0.5], [1, 1], "log")
-    assert parts.miscalibration == np.inf
+    assert parts.miscalibration.value == np.inf
+    assert parts.miscalibration.interval().high == np.inf
     assert np.isnan(brier_score([], []).value)
-    assert np.isnan(corp_decomposition([], []).score)
-    assert corp_decomposition([0.3], [1]).to_frame()["miscalibration"][0] == pytest.approx(0.49)
+    assert np.isnan(corp_decomposition([], []).score.value)
+    frame = corp_decomposition([0.3], [1]).to_frame()
+    assert list(frame["value"]) == pytest.approx([0.49, 0.49, 0, 0])
+    assert frame["high"].isna().all()  # one row says nothing about its error
 
 
 @pytest.mark.parametrize("score", [brier_score, log_score, corp_decomposition])

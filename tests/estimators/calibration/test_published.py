@@ -16,9 +16,11 @@ from statllm.estimators.calibration.binned import (
     debiased_squared_calibration_error,
     top_label,
 )
-from statllm.estimators.calibration.classical import cox, hosmer_lemeshow, spiegelhalter
+from statllm.estimators.calibration.classical import hosmer_lemeshow, spiegelhalter
+from statllm.estimators.calibration.corp import corp_decomposition
 from statllm.estimators.calibration.kernel import kernel_calibration_error
-from statllm.estimators.calibration.proper_scores import brier_score, corp_decomposition, log_score
+from statllm.estimators.calibration.proper_scores import brier_score, log_score
+from statllm.estimators.calibration.recalibration import cox
 from statllm.estimators.calibration.smooth import smooth_calibration_error
 
 REFERENCE: dict[str, Any] = json.loads(
@@ -146,7 +148,9 @@ def test_kernel_error(name: str) -> None:
 def test_scores(name: str) -> None:
     (p, y), known = sample(name), REFERENCE[name]
     parts = corp_decomposition(p, y)
-    found = (parts.miscalibration, parts.discrimination, parts.uncertainty)
+    found = tuple(
+        part.value for part in (parts.miscalibration, parts.discrimination, parts.uncertainty)
+    )
     assert found == pytest.approx(tuple(known["corp"]), abs=1e-10)
     assert brier_score(p, y).value == pytest.approx(known["brier"], abs=1e-10)
     assert log_score(p, y).value == pytest.approx(known["log_loss"], abs=1e-10)

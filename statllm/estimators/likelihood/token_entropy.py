@@ -41,7 +41,7 @@ def token_entropy(logprobs: ArrayLike) -> FloatArray:
     >>> token_entropy(np.log([[0.5, 0.5], [0.9, 0.1]])).round(4)
     array([0.6931, 0.3251])
     """
-    table = _distributions(logprobs)
+    table = distributions(logprobs)
     return plogp(table, np.exp(table))
 
 
@@ -72,7 +72,7 @@ def renyi_entropy(logprobs: ArrayLike, alpha: float = 0.5) -> FloatArray:
     >>> renyi_entropy(np.log([[0.9, 0.1]]), alpha=2.0).round(4)
     array([0.1985])
     """
-    table = _distributions(logprobs)
+    table = distributions(logprobs)
     if not alpha >= 0:
         raise ValueError(f"alpha must not be negative, not {alpha}")
     if alpha == 1:
@@ -94,9 +94,9 @@ def renyi_divergence(
     """Rényi divergence of each next-token distribution from the uniform one, nats.
 
     D_alpha(p || uniform) = ln(vocabulary) - H_alpha(p): 0 for a uniform distribution, larger
-    for a more confident one. RAINPROOF (Darrin et al. 2023) averages it over tokens; its
-    detector in lm-polygraph (``RenyiNeg``) has alpha = 0.5 and temperature = 2, and is minus the
-    average.
+    for a more confident one. RAINPROOF (Darrin et al. 2023) averages it over tokens, with
+    alpha = 0.5 and temperature = 2. lm-polygraph's ``RenyiNeg`` is minus that average; up to
+    0.7.0 it's the average less 2 ln(vocabulary), which calls the confident uncertain.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def renyi_divergence(
     >>> renyi_divergence(np.log([[0.5, 0.5], [0.9, 0.1]])).round(4) + 0.0
     array([0.    , 0.2231])
     """
-    table = _distributions(logprobs)
+    table = distributions(logprobs)
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, not {temperature}")
     if temperature != 1:
@@ -163,7 +163,7 @@ def self_certainty(
     >>> self_certainty(np.log([[0.5, 0.5], [0.9, 0.1]])).round(4) + 0.0
     array([0.    , 0.5108])
     """
-    table = _distributions(logprobs)
+    table = distributions(logprobs)
     if zeros not in ("infinite", "drop"):
         raise ValueError(f"zeros must be infinite or drop, not {zeros!r}")
     if zeros == "infinite":
@@ -175,7 +175,7 @@ def self_certainty(
     return np.asarray(-total / count - np.log(count))
 
 
-def _distributions(logprobs: ArrayLike) -> FloatArray:
+def distributions(logprobs: ArrayLike) -> FloatArray:
     """Rows of log-probabilities that sum to 1."""
     table = np.asarray(logprobs, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] == 0:

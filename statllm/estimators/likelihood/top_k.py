@@ -92,7 +92,7 @@ def top_k_entropy(top_logprobs: Any, vocabulary: int | None = None) -> EntropyBo
     >>> bounds.low.round(4), bounds.high.round(4), bounds.missing_mass.round(4)
     (array([0.8979]), array([1.1282]), array([0.1]))
     """
-    table = _top(top_logprobs)
+    table = top_table(top_logprobs)
     probability = np.exp(table)
     listed = table != -np.inf
     mass = probability.sum(axis=1)
@@ -140,7 +140,7 @@ def renormalised_entropy(top_logprobs: Any) -> FloatArray:
     >>> renormalised_entropy(np.log([[0.6, 0.3]])).round(4)
     array([0.6365])
     """
-    table = _top(top_logprobs)
+    table = top_table(top_logprobs)
     probability = np.exp(table)
     mass = probability.sum(axis=1)
     mass = np.where(mass == 0, np.nan, mass)
@@ -168,7 +168,7 @@ def uqlm_negentropy(top_logprobs: Any) -> FloatArray:
     >>> uqlm_negentropy(np.log([[0.6, 0.3]])).round(4)
     array([0.0817])
     """
-    table = _top(top_logprobs)
+    table = top_table(top_logprobs)
     count = np.count_nonzero(table != -np.inf, axis=1)
     highest = np.log(np.where(count > 1, count, np.nan))
     negentropy: FloatArray = 1 - renormalised_entropy(table) / highest
@@ -193,7 +193,7 @@ def probability_margin(top_logprobs: Any) -> FloatArray:
     >>> probability_margin(np.log([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]])).round(4)
     array([0.2, 0. ])
     """
-    table = _top(top_logprobs)
+    table = top_table(top_logprobs)
     if table.shape[1] < 2:
         return np.full(len(table), np.nan)
     two = np.partition(table, -2, axis=1)[:, -2:]
@@ -201,7 +201,7 @@ def probability_margin(top_logprobs: Any) -> FloatArray:
     return np.where(np.isneginf(two[:, 0]), np.nan, margin)
 
 
-def _top(top_logprobs: Any) -> FloatArray:
+def top_table(top_logprobs: Any) -> FloatArray:
     """The listed log-probabilities as a table, short rows filled up with -inf."""
     if isinstance(top_logprobs, Ragged):
         rows = top_logprobs

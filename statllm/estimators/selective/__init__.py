@@ -12,6 +12,12 @@ from statllm.estimators.selective.coverage_curve import (
     CoverageCurve,
     coverage_curve,
 )
+from statllm.estimators.selective.rank_calibration import RankCalibration, rank_calibration_error
+from statllm.estimators.selective.rank_correlation import (
+    kendall,
+    reversed_pairs_proportion,
+    spearman,
+)
 from statllm.estimators.selective.rejection import (
     Rejection,
     prr,
@@ -41,6 +47,7 @@ from statllm.estimators.selective.risk_coverage import (
 __all__ = [
     "CoverageCurve",
     "LearnThenTest",
+    "RankCalibration",
     "Rejection",
     "SelectiveThreshold",
     "auarc",
@@ -54,12 +61,16 @@ __all__ = [
     "coverage_curve",
     "delong_test",
     "e_aurc",
+    "kendall",
     "learn_then_test",
     "prr",
+    "rank_calibration_error",
     "rcps_threshold",
     "reject_familywise",
     "rejection",
+    "reversed_pairs_proportion",
     "risk_p_value",
     "risk_upper_bound",
     "selective_threshold",
+    "spearman",
 ]

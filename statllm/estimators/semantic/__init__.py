@@ -1,13 +1,24 @@
 """Uncertainty from several answers to a prompt: clusters, graphs, embeddings, texts."""
 
+from statllm.estimators.semantic.claim_graph import (
+    ClaimCentrality,
+    claim_centrality,
+)
+from statllm.estimators.semantic.claims import (
+    ClaimSupport,
+    claim_support,
+    consistency,
+)
 from statllm.estimators.semantic.clusters import (
     n_semantic_sets,
     nli_relation,
     semantic_clusters,
 )
 from statllm.estimators.semantic.embeddings import (
+    bert_score,
     cosine_similarity,
     eigenscore,
+    predictive_kernel_entropy,
 )
 from statllm.estimators.semantic.entropy import (
     semantic_entropy,
@@ -17,8 +28,10 @@ from statllm.estimators.semantic.graph import (
     degree_uncertainty,
     eccentricity,
     eigenvalue_uncertainty,
-    kernel_language_entropy,
     nli_similarity,
+)
+from statllm.estimators.semantic.kernel_entropy import (
+    kernel_language_entropy,
 )
 from statllm.estimators.semantic.lexical import (
     lexical_similarity,
@@ -34,8 +47,14 @@ from statllm.estimators.semantic.relevance import (
 )
 
 __all__ = [
+    "ClaimCentrality",
+    "ClaimSupport",
     "DegreeUncertainty",
     "Pairwise",
+    "bert_score",
+    "claim_centrality",
+    "claim_support",
+    "consistency",
     "cosine_similarity",
     "degree_uncertainty",
     "eccentricity",
@@ -47,6 +66,7 @@ __all__ = [
     "n_semantic_sets",
     "nli_relation",
     "nli_similarity",
+    "predictive_kernel_entropy",
     "semantic_clusters",
     "semantic_density",
     "semantic_entropy",

@@ -115,7 +115,7 @@ def eigenvalue_uncertainty(similarity: Pairwise) -> FloatArray:
         # 1 - λ are the eigenvalues of D^-½ W D^-½.
         return np.asarray(np.maximum(np.linalg.eigvalsh(_normalised(stack)), 0.0).sum(axis=1))
 
-    return _per_prompt(similarity, score)
+    return per_prompt(similarity, score)
 
 
 def eccentricity(similarity: Pairwise, threshold: float = 0.9) -> FloatArray:
@@ -153,7 +153,7 @@ def eccentricity(similarity: Pairwise, threshold: float = 0.9) -> FloatArray:
         centred = 1 - vectors.sum(axis=1) ** 2 / stack.shape[1]
         return np.asarray(np.sqrt(np.maximum(np.where(kept, centred, 0.0).sum(axis=1), 0.0)))
 
-    return _per_prompt(similarity, score)
+    return per_prompt(similarity, score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,109 +214,29 @@ def degree_uncertainty(
     }
     if kind not in scale:
         raise InputError(f"kind must be one of {', '.join(scale)}, not {kind!r}")
-    similarity = checked_similarities(similarity)
+    return mean_dissimilarity(checked_similarities(similarity), scale[kind], kind == "pairs")
+
+
+def mean_dissimilarity(
+    similarity: Pairwise,
+    scale: Callable[[int], float] = lambda k: k * (k - 1),
+    needs_two: bool = True,
+) -> DegreeUncertainty:
+    """Sum of 1 - similarity over pairs of different samples over scale(k), with its error."""
     value = np.full(len(similarity), np.nan)
     se = np.full(len(similarity), np.nan)
     for rows, stack in similarity.blocks():
         k = stack.shape[1]
         unlike = k - (stack.sum(axis=1) + stack.sum(axis=2)) / 2
         total = unlike.sum(axis=1)
-        if k == 1 and kind == "pairs":
+        if k == 1 and needs_two:
             continue
-        value[rows] = total / scale[kind](k)
+        value[rows] = total / scale(k)
         if k >= 3:
-            without = (total[:, None] - 2 * unlike) / scale[kind](k - 1)
+            without = (total[:, None] - 2 * unlike) / scale(k - 1)
             spread = ((without - without.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
             se[rows] = np.sqrt((k - 1) / k * spread)
     return DegreeUncertainty(value, se, similarity.sizes)
-
-
-def kernel_language_entropy(
-    similarity: Pairwise,
-    time: float = 0.3,
-    scale: Literal["anchored", "log_k", "nats"] = "anchored",
-) -> FloatArray:
-    """Von Neumann entropy of the heat kernel on the similarity graph.
-
-    With W = S + Sᵀ, L = D - W and K = exp(-time L), rescaled to diagonal 1/k, it's -Tr(K ln K)
-    (Nikitin, Kossen, Gal and Marttinen 2024).
-
-    Parameters
-    ----------
-    similarity : Pairwise of float
-        Between 0 and 1; both orders of a pair are added up. The authors take 1 for entailment,
-        ½ for neutral, 0 for contradiction (`nli_similarity` with ``"graded"`` is the smooth
-        form).
-    time : float
-        How long heat flows, 0.3 as published; above 0.
-    scale : {"anchored", "log_k", "nats"}
-        ``"nats"``: the entropy itself. ``"log_k"``: divided by ln k, as the authors' code and
-        lm-polygraph give it. ``"anchored"`` (the default): (H - H1) / (ln k - H1), where H1 is
-        the entropy of k equal samples: 0 for samples all alike, 1 for samples with nothing in
-        common.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_prompts,)
-        NaN below two samples (``"nats"``: below one).
-
-    Raises
-    ------
-    InputError
-        If a similarity is NaN or outside 0 to 1, or `time` isn't positive.
-
-    Notes
-    -----
-    The entropy depends on the number of samples k: heat spreads along every edge, and more
-    samples have more of them. Equal samples have entropy 0.42 ln k for k = 5 and 0.07 ln k
-    for k = 10, never 0; and similarities drawn at random give less and less as k grows. The
-    anchored form repairs both ends of the scale but not what lies between, so compare prompts
-    with equally many samples.
-
-    Examples
-    --------
-    >>> pairs = Pairwise.from_stack([np.eye(5), np.ones((5, 5)), np.full((5, 5), 0.2)])
-    >>> kernel_language_entropy(pairs, scale="log_k").round(4)
-    array([1.    , 0.4224, 0.9779])
-    >>> kernel_language_entropy(pairs).round(4)
-    array([1.    , 0.    , 0.9618])
-    """
-    if not time > 0:
-        raise InputError(f"time must be positive, not {time}")
-    if scale not in ("anchored", "log_k", "nats"):
-        raise InputError(f"scale must be anchored, log_k or nats, not {scale!r}")
-
-    def score(stack: FloatArray) -> FloatArray:
-        k = stack.shape[1]
-        value = _von_neumann(_heat_kernel(stack + stack.transpose(0, 2, 1), time))
-        if scale == "nats":
-            return value
-        if k == 1:
-            return np.full(len(stack), np.nan)
-        alike = 0.0
-        if scale == "anchored":
-            alike = float(_von_neumann(_heat_kernel(np.full((1, k, k), 2.0), time))[0])
-        return np.asarray((value - alike) / (np.log(k) - alike))
-
-    return _per_prompt(similarity, score)
-
-
-def _heat_kernel(weights: FloatArray, time: float) -> FloatArray:
-    """exp(-time L) of stacked graphs, L = D - W."""
-    k = weights.shape[1]
-    laplacian = -weights
-    laplacian[:, np.arange(k), np.arange(k)] += weights.sum(axis=2)
-    values, vectors = np.linalg.eigh(laplacian)
-    return np.asarray((vectors * np.exp(-time * values)[:, None]) @ vectors.transpose(0, 2, 1))
-
-
-def _von_neumann(kernel: FloatArray) -> FloatArray:
-    """-Tr K ln K of stacked kernels, each rescaled to diagonal 1/k."""
-    from scipy.special import entr
-
-    root = np.sqrt(np.einsum("nii->ni", kernel))
-    unit = kernel / (root[:, :, None] * root[:, None, :] * kernel.shape[1])
-    return np.asarray(entr(np.maximum(np.linalg.eigvalsh(unit), 0.0)).sum(axis=1))
 
 
 def _normalised(stack: FloatArray) -> FloatArray:
@@ -327,7 +247,7 @@ def _normalised(stack: FloatArray) -> FloatArray:
     return weights
 
 
-def _per_prompt(similarity: Pairwise, score: Callable[[Any], FloatArray]) -> FloatArray:
+def per_prompt(similarity: Pairwise, score: Callable[[Any], FloatArray]) -> FloatArray:
     """A function of stacked blocks, put in its place for each prompt; NaN without samples."""
     similarity = checked_similarities(similarity)
     out = np.full(len(similarity), np.nan)

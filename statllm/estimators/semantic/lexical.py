@@ -1,8 +1,8 @@
-"""How many words a prompt's responses share."""
+"""How much of their wording a prompt's responses share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 
 from statllm.errors import InputError
 from statllm.estimators import _answers
+from statllm.estimators.semantic.ngrams import (
+    bleu,
+    bleu_unsmoothed,
+    ratio,
+    rouge_n,
+    set_common,
+)
 from statllm.estimators.semantic.pairwise import Pairwise
 from statllm.ragged import Ragged
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-TextMetric = Literal["rougeL", "rouge1", "jaccard"]
+TextMetric = Literal[
+    "rougeL", "rouge1", "rouge2", "bleu", "bleu_unsmoothed", "levenshtein", "jaccard"
+]
 
 _BLOCK = 1 << 22  # entries of the tables of common subsequences held at a time
 
@@ -27,11 +36,20 @@ def text_similarity(texts: Any, metric: TextMetric = "rougeL") -> Pairwise:
     ----------
     texts : Arrow list column, list of lists, or Ragged of str
         The responses, a row per prompt.
-    metric : {"rougeL", "rouge1", "jaccard"}
-        ``"rougeL"``: 2 c / (a + b), c the length of the longest common subsequence of words and
-        a, b the lengths of the texts; the F measure of Lin (2004) with equal weights.
-        ``"rouge1"``: the same with c the words in common, counted as often as both have them.
-        ``"jaccard"``: distinct words in common / distinct words in either.
+    metric : str
+        =============== =====================================================================
+        rougeL          2 c / (a + b), c the length of the longest common subsequence of words
+                        and a, b the lengths of the texts; the F measure of Lin (2004) with
+                        equal weights
+        rouge1          the same with c the words in common, counted as often as both have them
+        rouge2          the same for pairs of neighbouring words
+        bleu            sentence BLEU (Papineni et al. 2002), the mean of both orders, smoothed
+                        as sacrebleu does by default, orders up to 4 words
+        bleu_unsmoothed the same without smoothing, up to 4 words or the length of the shorter
+                        text; lm-polygraph's BLEU, which takes one order only
+        levenshtein     1 - d / max(a, b), d the characters to insert, delete or replace
+        jaccard         distinct words in common / distinct words in either
+        =============== =====================================================================
 
     Returns
     -------
@@ -47,7 +65,8 @@ def text_similarity(texts: Any, metric: TextMetric = "rougeL") -> Pairwise:
     -----
     Words: for ROUGE, runs of ASCII letters and digits in lower case, as in Google's rouge_score
     without stemming (lm-polygraph stems); for Jaccard, what white space separates, in lower case,
-    as in UQ-NLG. Texts in other scripts have no words in ROUGE's sense and get 0 unless equal.
+    as in UQ-NLG; for BLEU the same as written. Texts in other scripts have no words in ROUGE's
+    sense and get 0 unless equal.
 
     Examples
     --------
@@ -61,7 +80,11 @@ def text_similarity(texts: Any, metric: TextMetric = "rougeL") -> Pairwise:
     """
     overlaps: dict[str, Callable[[Ragged, IntArray, IntArray], FloatArray]] = {
         "rougeL": _rouge_l,
-        "rouge1": _rouge_1,
+        "rouge1": lambda words, left, right: rouge_n(words, left, right, 1),
+        "rouge2": lambda words, left, right: rouge_n(words, left, right, 2),
+        "bleu": bleu,
+        "bleu_unsmoothed": bleu_unsmoothed,
+        "levenshtein": _levenshtein,
         "jaccard": _jaccard,
     }
     if metric not in overlaps:
@@ -117,7 +140,7 @@ def _distinct(codes: Ragged) -> tuple[Ragged, Ragged]:
 
 
 def _words(texts: Any, metric: str) -> Ragged:
-    """Words of each text as codes."""
+    """Words of each text as codes; for the edit distance, its characters."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -125,58 +148,53 @@ def _words(texts: Any, metric: str) -> Ragged:
         if len(texts):
             raise InputError(f"texts must be strings, not {texts.type}")
         texts = texts.cast(pa.string())
-    lower = pc.utf8_lower(texts)
-    if metric != "jaccard":
-        lower = pc.replace_substring_regex(lower, pattern="[^a-z0-9]+", replacement=" ")
-    split = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(lower))
+    if metric == "levenshtein":
+        letters = np.frombuffer("".join(texts.to_pylist()).encode("utf-32-le"), dtype=np.int32)
+        return Ragged.from_lengths(letters.astype(np.int64), pc.utf8_length(texts).to_numpy())
+    plain = texts if metric.startswith("bleu") else pc.utf8_lower(texts)
+    if metric.startswith("rouge"):
+        plain = pc.replace_substring_regex(plain, pattern="[^a-z0-9]+", replacement=" ")
+    split = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(plain))
     codes, vocabulary = _answers.encode(split)
     is_word = pc.not_equal(vocabulary, "").to_numpy(zero_copy_only=False)  # "" splits into [""]
     return codes.keep(is_word[codes.values]) if len(vocabulary) else codes
 
 
-def _ratio(common: FloatArray, total: NDArray[Any]) -> FloatArray:
-    """Common / total; two texts without words, which differ otherwise, share nothing."""
-    return np.asarray(np.divide(common, total, out=np.zeros(len(total)), where=total > 0))
-
-
 def _rouge_l(words: Ragged, left: IntArray, right: IntArray) -> FloatArray:
     common = _longest_common(words, left, right)
-    return _ratio(2.0 * common, words.lengths[left] + words.lengths[right])
-
-
-def _rouge_1(words: Ragged, left: IntArray, right: IntArray) -> FloatArray:
-    # The n-th "the" of a text is a word of its own: then counts are sets.
-    n = len(words.values)
-    order = np.lexsort((words.values, words.rows))
-    rows, values = words.rows[order], words.values[order]
-    new = np.ones(n, dtype=bool)
-    new[1:] = (rows[1:] != rows[:-1]) | (values[1:] != values[:-1])
-    start = np.maximum.accumulate(np.where(new, np.arange(n), 0))
-    numbered = np.empty(n, dtype=np.int64)
-    numbered[order] = values.astype(np.int64) * (n + 1) + np.arange(n) - start
-    common = _shared(words.with_values(numbered), left, right)
-    return _ratio(2.0 * common, words.lengths[left] + words.lengths[right])
+    return ratio(2.0 * common, words.lengths[left] + words.lengths[right])
 
 
 def _jaccard(words: Ragged, left: IntArray, right: IntArray) -> FloatArray:
     distinct, _ = _distinct(words)
-    common = _shared(distinct, left, right)
-    return _ratio(common, distinct.lengths[left] + distinct.lengths[right] - common)
+    common = set_common(distinct, left, right)
+    return ratio(common, distinct.lengths[left] + distinct.lengths[right] - common)
 
 
-def _shared(sets: Ragged, left: IntArray, right: IntArray) -> FloatArray:
-    """Size of the intersection of each pair of rows that repeat nothing."""
-    from scipy.sparse import csr_array
+def _levenshtein(letters: Ragged, left: IntArray, right: IntArray) -> FloatArray:
+    longest = np.maximum(letters.lengths[left], letters.lengths[right])
+    return 1 - ratio(_edits(letters, left, right), longest)
 
-    columns = np.unique(sets.values, return_inverse=True)[1]
-    shape = (len(sets), int(columns.max(initial=0)) + 1)
-    member = csr_array((np.ones(len(columns)), columns, sets.offsets), shape=shape)
-    common = np.empty(len(left))
-    step = 1 << 18
-    for start in range(0, len(left), step):
-        part = slice(start, start + step)
-        common[part] = (member[left[part]] * member[right[part]]).sum(axis=1)
-    return common
+
+def _edits(letters: Ragged, left: IntArray, right: IntArray) -> FloatArray:
+    """Levenshtein distance of each pair of rows, one row of the table at a time."""
+    out = np.zeros(len(left))
+    for chunk, short, long in _chunks(letters, left, right):
+        a, b = _padded(letters, short, -1), _padded(letters, long, -2)
+        lengths, ends = letters.lengths[short], letters.lengths[long]
+        place = np.arange(b.shape[1] + 1)
+        table = np.broadcast_to(place, (len(chunk), len(place))).copy()
+        found = np.where(lengths == 0, ends, 0)
+        for step in range(a.shape[1]):
+            replaced = table[:, :-1] + (a[:, step, None] != b)
+            table += 1  # deleted
+            np.minimum(table[:, 1:], replaced, out=table[:, 1:])
+            # inserted: the least of what lies to the left, plus one for each step from there
+            table = np.minimum.accumulate(table - place, axis=1) + place
+            done = lengths == step + 1
+            found[done] = table[done, ends[done]]
+        out[chunk] = found
+    return out
 
 
 def _longest_common(words: Ragged, left: IntArray, right: IntArray) -> FloatArray:
@@ -186,15 +204,8 @@ def _longest_common(words: Ragged, left: IntArray, right: IntArray) -> FloatArra
     and "match it", then a running maximum over the words of the other text.
     """
     common = np.zeros(len(left))
-    swap = words.lengths[left] > words.lengths[right]
-    short, long = np.where(swap, right, left), np.where(swap, left, right)
-    order = np.lexsort((words.lengths[short], words.lengths[long]))  # alike lengths together
-    start = 0
-    while start < len(order):
-        size = max(1, _BLOCK // (int(words.lengths[long[order[start]]]) + 1))
-        chunk = order[start : start + size]
-        start += size
-        a, b = _padded(words, short[chunk], -1), _padded(words, long[chunk], -2)
+    for chunk, short, long in _chunks(words, left, right):
+        a, b = _padded(words, short, -1), _padded(words, long, -2)
         best = np.zeros((len(chunk), b.shape[1] + 1), dtype=np.int32)
         for word in range(a.shape[1]):
             match = best[:, :-1] + (a[:, word, None] == b)
@@ -202,6 +213,21 @@ def _longest_common(words: Ragged, left: IntArray, right: IntArray) -> FloatArra
             np.maximum.accumulate(best, axis=1, out=best)
         common[chunk] = best[:, -1]
     return common
+
+
+def _chunks(
+    words: Ragged, left: IntArray, right: IntArray
+) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+    """Pairs of alike lengths: their numbers, the shorter and the longer row of each."""
+    swap = words.lengths[left] > words.lengths[right]
+    short, long = np.where(swap, right, left), np.where(swap, left, right)
+    order = np.lexsort((words.lengths[short], words.lengths[long]))
+    start = 0
+    while start < len(order):
+        size = max(1, _BLOCK // (int(words.lengths[long[order[start]]]) + 1))
+        chunk = order[start : start + size]
+        start += size
+        yield chunk, short[chunk], long[chunk]
 
 
 def _padded(words: Ragged, rows: IntArray, filler: int) -> IntArray:

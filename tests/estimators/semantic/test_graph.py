@@ -12,9 +12,9 @@ from statllm.estimators.semantic.graph import (
     degree_uncertainty,
     eccentricity,
     eigenvalue_uncertainty,
-    kernel_language_entropy,
     nli_similarity,
 )
+from statllm.estimators.semantic.kernel_entropy import kernel_language_entropy
 from statllm.estimators.semantic.pairwise import Pairwise
 
 SCORES: dict[str, Any] = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from statllm.files import read_json, read_parquet
+from statllm.report.uncertainty.scores import CONFIDENCES, UNCERTAINTIES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 #: The columns that the report reads; token ids and the like stay on the disk.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "samples": ("prompt_id", "prompt"),
-    "scores": ("prompt_id", "correct"),
+    "scores": ("prompt_id", "correct", "majority_answer_correct", *CONFIDENCES, *UNCERTAINTIES),
     "ledger": ("prompt_id", "kept", "reason", "n_pairs"),
     "pairs": (
         "prompt_id", "prompt", "chosen", "rejected", "weight", "chosen_index", "rejected_index",
@@ -33,7 +34,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 #: Columns that some rules have no use for.
 _OPTIONAL = {
     "chosen_votes", "rejected_votes", "n_votes", "chosen_answer", "rejected_answer",
-    "chosen_reward", "rejected_reward", "correct", "reference",
+    "chosen_reward", "rejected_reward", "correct", "reference", "majority_answer_correct",
+    *(CONFIDENCES.keys() | UNCERTAINTIES.keys()) - {"vote_share", "vote_entropy"},
 }  # fmt: skip
 
 

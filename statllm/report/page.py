@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +11,12 @@ from statllm.errors import InputError
 from statllm.files import write_text
 from statllm.report import examples, ledger, panels, tables, words
 from statllm.report.artefacts import RunData, read_runs
-from statllm.report.panels import Panel
+from statllm.report.panels import Section
 from statllm.report.summary import describe_run, summarise
+from statllm.report.templates import check_packages, render
+from statllm.report.uncertainty.run import run_ranking
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from statllm.stages import Run
 
 
@@ -54,49 +51,10 @@ def write_report(runs: Sequence[Run], path: str | Path, title: str | None = None
     """
     if not runs:
         raise InputError("a report needs at least one run")
-    for package in ("jinja2", "matplotlib"):
-        if find_spec(package) is None:
-            raise InputError(
-                f"the report needs {package}, which is not installed: "
-                "install the extra with pip install 'statllm[report]'"
-            )
+    check_packages()
     data = read_runs(runs)
     heading = title or f"Training report: {' and '.join(run.label for run in data)}"
-    text = _environment().get_template("template.html").render(_content(data, heading))
-    write_text(text, path)
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("statllm.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_harmless,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": words.count,
-        "percent": words.percent,
-        "typeset": words.typeset,
-        "reason": words.reason,
-    }
-    return environment
-
-
-def _harmless(value: Any) -> Any:
-    """Spell out what is invisible in a text, unless it is markup of our own making."""
-    return words.visible(value) if type(value) is str else value
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page with figures: its panels, and what is missing from it."""
-
-    panels: list[Panel]
-    missing: list[str] = field(default_factory=list)
+    write_text(render("run.html", _content(data, heading)), path)
 
 
 def _content(runs: list[RunData], title: str) -> dict[str, Any]:
@@ -104,7 +62,6 @@ def _content(runs: list[RunData], title: str) -> dict[str, Any]:
     overlap = [ledger.held_out_overlap(data) for data in runs]
     return {
         "title": title,
-        "style": (files("statllm.report") / "style.css").read_text(encoding="utf-8"),
         "runs": [_run(place, data) for place, data in enumerate(runs)],
         "summary": summarise(runs, overlap),
         "overlap": overlap,
@@ -128,7 +85,7 @@ def _run(place: int, data: RunData) -> dict[str, Any]:
     """What the page says of one run."""
     from markupsafe import Markup
 
-    from statllm.report.plots import plot_swatch, style_of
+    from statllm.report.drawing import plot_swatch, style_of
 
     recipe, style = data.run.recipe, style_of(place)
     return {
@@ -140,6 +97,7 @@ def _run(place: int, data: RunData) -> dict[str, Any]:
         "iterations": list(data.iterations),
         "start": data.figure("greedy_accuracy", 0),
         "flow": [tables.prepare_flow(data, k) for k in data.iterations],
+        "ranking": run_ranking(data),
         "pairs": examples.prepare_pairs(data),
         "answers": examples.prepare_answers(data),
         "yaml": (data.run.folder / "run.yaml").read_text(encoding="utf-8"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from statllm.report import plots, words
 from statllm.report.artefacts import RunData
-from statllm.report.plots import START, Style, style_of
+from statllm.report.drawing import START, Style, style_of
 from statllm.report.prepare import (
     Reliability,
     entropy_edges,
@@ -42,6 +42,14 @@ class Panel:
     caption: str
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with figures: its panels, and what is missing from it."""
+
+    panels: list[Panel]
+    missing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

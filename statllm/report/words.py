@@ -82,10 +82,26 @@ def percent(share: float, digits: int = 1) -> str:
     """
     if math.isnan(share):
         return "–"
-    text, step = _number(100 * share, digits), 10.0**-digits
+    text, step = number(100 * share, digits), 10.0**-digits
     if 0 < share < 1 and float(text) in (0, 100):
         text = f"<{step:.{digits}f}" if share < 0.5 else f">{100 - step:.{digits}f}"
     return f"{text}{NARROW}%"
+
+
+def number(x: float, digits: int, signed: bool = False) -> str:
+    """Write a number with fixed digits, a true minus sign, and no minus zero.
+
+    Examples
+    --------
+    >>> number(-0.1234, 3), number(-0.0001, 3), number(math.nan, 3)
+    ('−0.123', '0.000', '–')
+    """
+    if not math.isfinite(x):
+        return "–" if math.isnan(x) else "∞" if x > 0 else "−∞"
+    text = f"{x:{'+' if signed else ''}.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
 
 
 def figure_name(name: str) -> str:
@@ -137,11 +153,11 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"[{low}, {high}]"
 
 
-def scaled(row: Mapping[str, Any], number: float, signed: bool = False) -> str:
+def scaled(row: Mapping[str, Any], x: float, signed: bool = False) -> str:
     """Write a number in the unit of a row: shares times 100 with one digit, others with three."""
     if row["unit"] in _SHARES:
-        return _number(100 * number, 1, signed)
-    return _number(number, 3, signed)
+        return number(100 * x, 1, signed)
+    return number(x, 3, signed)
 
 
 def method(row: Mapping[str, Any]) -> str:
@@ -164,7 +180,17 @@ def interval_method(row: Mapping[str, Any]) -> str:
     >>> interval_method({"method": "proportion; interval: wilson"})
     'Wilson'
     """
-    kind = str(row["method"]).partition("; interval: ")[2]
+    return interval_name(str(row["method"]).partition("; interval: ")[2])
+
+
+def interval_name(kind: str) -> str:
+    """Return the name of an interval, those of people in capitals.
+
+    Examples
+    --------
+    >>> interval_name("clopper-pearson"), interval_name("t(9)")
+    ('Clopper-Pearson', 't(9)')
+    """
     return _PEOPLE.get(kind, kind)
 
 
@@ -178,6 +204,8 @@ def p_value(log_p: float | None) -> str:
     """
     if log_p is None or math.isnan(log_p):
         return "p undefined"
+    if log_p == -math.inf:  # an outcome that was called impossible, or no float holds its log
+        return "p < 10⁻³⁰⁰"
     text = format_p(log_p)
     mantissa, e, exponent = text.partition("e")
     if e:
@@ -248,6 +276,19 @@ def typeset(text: str) -> Markup:
     return Markup("").join(map(Markup, html))
 
 
+def breakable(name: str) -> Markup:
+    """Return an identifier as HTML that may be broken after its underscores.
+
+    Examples
+    --------
+    >>> print(breakable("vote_share<"))
+    vote_<wbr>share&lt;
+    """
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in visible(name).split("_"))
+
+
 def shortened(text: str, limit: int = 2500) -> str:
     """Cut a long text in its middle, saying how much is left out.
 
@@ -261,13 +302,3 @@ def shortened(text: str, limit: int = 2500) -> str:
     half = limit // 2
     left_out = count(len(text) - 2 * half)
     return f"{text[:half]} … [{left_out} characters left out] … {text[len(text) - half :]}"
-
-
-def _number(number: float, digits: int, signed: bool = False) -> str:
-    """Fixed digits, a true minus sign, and no minus zero."""
-    if math.isnan(number):
-        return "–"
-    text = f"{number:{'+' if signed else ''}.{digits}f}"
-    if float(text) == 0:
-        text = text.lstrip("+-")
-    return text.replace("-", "−")

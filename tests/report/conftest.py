@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,74 @@ from statllm.recipe import dump_recipe, make_recipe
 from statllm.scoring import score
 from statllm.selection import select
 from statllm.stages import Run
+
+VOID = {"meta", "br", "wbr"}
+
+#: What a model, a data set or a recipe may throw at a page.
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</style><img src=x onerror=alert(2)>",
+    "\"' onmouseover=alert(3) x='",
+    "</pre></article></main><h1>taken over</h1>",
+    "<!-- ]]> --> &amp;",
+    "{{ 7 * 7 }}{% for x in y %}",
+    r"$\frac{1}{$ $$ \N{BULLET}",
+    "left \u202eright\u2066 to left",
+    "nul \x00 escape \x1b[31m bell \x07 line\u2028separator",
+)
+
+
+class Page(HTMLParser):
+    """Tags, attributes, ids and text of a page; tags must be closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+    @property
+    def ids(self) -> list[str]:
+        return [value for _, name, value in self.attributes if name == "id"]
+
+
+@pytest.fixture(scope="session")
+def parse() -> Callable[[str], Page]:
+    """Read a page's tags, attributes and text."""
+    return Page
+
+
+@pytest.fixture(scope="session")
+def hostile() -> tuple[str, ...]:
+    """What a model, a data set or a recipe may throw at a page."""
+    return HOSTILE
 
 
 @pytest.fixture(scope="session")

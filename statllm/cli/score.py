@@ -50,6 +50,10 @@ def score(
         statllm score votes.parquet -o s.parquet --where task=gsm --entropy plugin
 
         statllm score samples.parquet -o scores.parquet --metrics all
+
+        statllm score samples.parquet -o s.parquet --metrics all --nli models/deberta-mnli
+
+        statllm score samples.parquet -o s.parquet --metrics eigenscore --embedder models/minilm
     """
     from statllm._formats import check_output
     from statllm.generations import Generations

@@ -2,76 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.estimators.likelihood.predictive_entropy import predictive_entropy
-from statllm.estimators.semantic.entropy import KINDS, semantic_entropy
-from statllm.estimators.semantic.graph import (
+from statllm.estimators.semantic import (
     degree_uncertainty,
     eccentricity,
     eigenvalue_uncertainty,
     kernel_language_entropy,
+    lexical_similarity,
 )
-from statllm.estimators.semantic.lexical import lexical_similarity, text_similarity
-from statllm.estimators.semantic.pairwise import Pairwise
+from statllm.estimators.semantic.entropy import KINDS
 from statllm.generations import Generations
-from statllm.ragged import BoolArray, FloatArray, Ragged
-from statllm.scoring._columns import as_lists, flat_values
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One score per prompt; larger means less certain.
-
-    Attributes
-    ----------
-    needs : tuple of str
-        Columns of the scored table.
-    compute : callable
-        From the samples to an array of length n_prompts.
-    unit, about : str
-    """
-
-    needs: tuple[str, ...]
-    compute: Callable[[Samples], FloatArray]
-    unit: str
-    about: str
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The samples of a table that make up the statistics."""
-
-    generations: Generations
-    main: BoolArray
-
-    @cached_property
-    def lengths(self) -> Any:
-        """Samples per prompt."""
-        return Ragged.from_lengths(self.main, self.generations.n_samples).keep(self.main).lengths
-
-    def lists(self, name: str) -> pa.Array:
-        """Return a per-sample column as lists."""
-        flat = flat_values(self.generations.column(name)).filter(pa.array(self.main))
-        return as_lists(flat, self.lengths)
-
-    def numbers(self, name: str) -> Ragged:
-        """Return a per-sample column of numbers."""
-        values = flat_values(self.generations.column(name)).filter(pa.array(self.main))
-        array = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return Ragged.from_lengths(array, self.lengths)
-
-    @cached_property
-    def overlap(self) -> Pairwise:
-        """Share of words in common of each pair of a prompt's responses."""
-        return text_similarity(self.lists("response"), "jaccard")
+from statllm.ragged import BoolArray, FloatArray
+from statllm.scoring._samples import Metric, Samples, semantic_variant, variant_needs
+from statllm.scoring.model_metrics import EMBEDDING_METRICS, NLI_METRICS
+from statllm.scoring.settings import ScoringSettings
 
 
 def _token_nll(samples: Samples) -> FloatArray:
@@ -79,28 +30,6 @@ def _token_nll(samples: Samples) -> FloatArray:
     rows = samples.numbers("logprob")
     rates = np.divide(rows.values, tokens, out=np.full(len(tokens), np.nan), where=tokens > 0)
     return -rows.with_values(rates).mean()
-
-
-def _semantic(kind: str, samples: Samples) -> FloatArray:
-    chosen = KINDS[kind]
-    needed: dict[str, Any] = {}
-    if chosen.needs_logprobs:
-        needed["logprobs"] = samples.numbers("logprob")
-    if chosen.per_token:
-        needed["n_tokens"] = samples.numbers("n_tokens")
-    if chosen.needs_texts:
-        needed["texts"] = samples.lists("response")
-    return semantic_entropy(samples.lists("answer"), kind=kind, **needed).value
-
-
-def _semantic_needs(kind: str) -> tuple[str, ...]:
-    chosen = KINDS[kind]
-    optional = {
-        "logprob": chosen.needs_logprobs,
-        "n_tokens": chosen.per_token,
-        "response": chosen.needs_texts,
-    }
-    return ("answer", *(name for name, needed in optional.items() if needed))
 
 
 #: The metrics; an entry added here is known to `score`, recipes and the command line.
@@ -143,18 +72,22 @@ METRICS: Mapping[str, Metric] = {
     ),
     **{
         f"semantic_entropy_{kind}": Metric(
-            _semantic_needs(kind),
-            partial(_semantic, kind),
+            variant_needs(kind),
+            partial(semantic_variant, kind),
             "nats",
             f"the published variant '{kind}', answers as clusters",
         )
         for kind in KINDS
     },
+    **NLI_METRICS,
+    **EMBEDDING_METRICS,
 }
+
+_MODELS = {"nli": "an NLI model", "embedder": "an embedding model"}
 
 
 def metric_columns(
-    generations: Generations, main: BoolArray, names: Sequence[str]
+    generations: Generations, main: BoolArray, settings: ScoringSettings
 ) -> dict[str, pa.Array]:
     """Return one column per metric.
 
@@ -164,27 +97,44 @@ def metric_columns(
         With answers in the form that votes.
     main : ndarray of bool
         Which samples count, flat.
-    names : sequence of str
-        Of `METRICS`; ``"all"`` stands for those whose columns are there.
+    settings : ScoringSettings
+        ``metrics`` are names of `METRICS`; ``"all"`` stands for those whose columns and models
+        are there.
 
     Raises
     ------
     InputError
-        If a name is unknown, or the table lacks a column that the metric needs.
+        If a name is unknown, the table lacks a column that the metric needs, a model that it
+        needs isn't given, or a model is given and no metric needs it.
     """
-    samples = Samples(generations, main)
-    chosen: list[str] = []
-    for name in names:
+    given = {"", *(name for name in _MODELS if getattr(settings, name))}
+    chosen: dict[str, Metric] = {}
+    for name in settings.metrics:
         if name == "all":
-            chosen += [n for n, m in METRICS.items() if all(c in generations for c in m.needs)]
+            chosen |= {
+                each: metric
+                for each, metric in METRICS.items()
+                if metric.model in given and all(column in generations for column in metric.needs)
+            }
             continue
         if name not in METRICS:
             raise InputError(f"metric '{name}' is unknown; metrics: all, {', '.join(METRICS)}")
-        for column in METRICS[name].needs:
+        metric = METRICS[name]
+        for column in metric.needs:
             if column not in generations:
                 raise InputError(f"metric '{name}' needs the column '{column}'")
-        chosen.append(name)
+        if metric.model not in given:
+            raise InputError(
+                f"metric '{name}' needs {_MODELS[metric.model]}: set {metric.model} to its folder"
+            )
+        chosen[name] = metric
+    for model in sorted(given - {""} - {metric.model for metric in chosen.values()}):
+        raise InputError(
+            f"{model}: {_MODELS[model]} is given, but none of the metrics needs it; for instance "
+            f"'{next(name for name, metric in METRICS.items() if metric.model == model)}' does"
+        )
+    samples = Samples(generations, main, settings)
     return {
-        name: pa.array(np.asarray(METRICS[name].compute(samples), np.float64), from_pandas=True)
-        for name in dict.fromkeys(chosen)
+        name: pa.array(np.asarray(metric.compute(samples), np.float64), from_pandas=True)
+        for name, metric in chosen.items()
     }

@@ -19,7 +19,7 @@ class ScoringSettings(BaseModel):
     'hash'
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     rule: AnswerRule = Field(
         default="auto",
@@ -47,7 +47,46 @@ class ScoringSettings(BaseModel):
     metrics: tuple[str, ...] = Field(
         default=(),
         description="Further uncertainty metrics by name, a column each, such as "
-        "semantic_entropy_jlko; 'all' for those whose columns are there.",
+        "semantic_entropy_jlko; 'all' for those whose columns and models are there.",
+    )
+    nli: str | None = Field(
+        None,
+        description="Folder of an NLI model (a sequence classifier of contradiction, neutral and "
+        "entailment), for the metrics that compare responses by meaning.",
+    )
+    nli_classes: tuple[str, ...] = Field(
+        default=(),
+        description="The NLI model's classes in the order of its outputs, where its configuration "
+        "doesn't name them.",
+    )
+    nli_question: str | None = Field(
+        None,
+        description="Column whose text is put before both responses that are compared, such as "
+        "prompt. Default: responses are compared alone.",
+    )
+    embedder: str | None = Field(
+        None,
+        description="Folder of an encoder (sentence-transformers or transformers), for the "
+        "metrics that compare responses by their embeddings.",
+    )
+    embedding_threshold: float = Field(
+        default=0.8,
+        gt=-1,
+        le=1,
+        description="Cosine from which on two responses count as one in clusters of embeddings; "
+        "the right one differs from model to model.",
+    )
+    model_cache: str | None = Field(
+        None,
+        description="Folder that keeps what these models said, so that no text is put through "
+        "one twice. Default: statllm/models in the user's cache folder.",
+    )
+    long_texts: Literal["error", "cut"] = Field(
+        default="error",
+        description="A response that is longer than such a model reads: refuse it, or cut it.",
+    )
+    batch_tokens: int = Field(
+        default=8192, ge=1, description="Tokens that such a model gets at a time."
     )
     ties: Literal["random", "lexical", "first"] = Field(
         "random",

@@ -39,7 +39,7 @@ def prompt_statistics(scored: Generations, settings: ScoringSettings) -> dict[st
         **_vote_columns(votes, scored.n_prompts, settings),
         **_verdict_columns(scored, main, votes, settings),
         **_reward_columns(scored, main, settings),
-        **metric_columns(scored, main, settings.metrics),
+        **metric_columns(scored, main, settings),
     }
 
 

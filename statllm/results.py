@@ -193,6 +193,8 @@ def format_p(log_p: float) -> str:
     """
     if math.isnan(log_p):
         return "undefined"
+    if log_p == -math.inf:
+        return "= 0"
     log10 = log_p / math.log(10)
     if log10 > -4:
         return f"= {math.exp(log_p):.3g}"

@@ -35,4 +35,5 @@ def test_p_values_are_written_where_they_underflow() -> None:
     assert format_p(-1e5 * math.log(10) + math.log(2.5)) == "= 2.5e-100000"
     assert format_p(math.log(0.05)) == "= 0.05"
     assert format_p(math.nan) == "undefined"
+    assert format_p(-math.inf) == "= 0"
     assert "p = 0.05" in TestResult(1, 0.05, math.log(0.05), "less", 3, "t", "").summary()

@@ -57,6 +57,7 @@ def calibrate(
     from statllm.estimators.calibrators import parametric
     from statllm.estimators.calibrators.cross_fitting import cross_fit
     from statllm.estimators.calibrators.venn_abers import VennAbers
+    from statllm.report.uncertainty.calibration import calibration_tests
 
     check_output(output)
     table = read_table(source, {}, conditions(where))
@@ -79,7 +80,7 @@ def calibrate(
         out.print(f"{(~known).sum()} of {len(p)} rows lack '{confidence}' or '{label}': left out")
     figures = _figures(p[known], y[known], groups, bins)
     out.print(estimates(f"{confidence} against {label}", figures))
-    rows = [_line(test) for test in _tests(p[known], y[known], groups)]
+    rows = [_line(test) for test in calibration_tests(p[known], y[known] > 0.5, groups)]
     out.print(table_of("tests of calibration", ("test", "statistic", "p"), rows))
     kinds: dict[str, Any] = {
         "platt": parametric.Platt,
@@ -103,42 +104,11 @@ def calibrate(
 
 def _figures(p: Any, y: Any, clusters: Any, bins: int) -> list[Any]:
     """What the confidences are worth, each figure with its uncertainty."""
-    from statllm.estimators.calibration.binned import (
-        calibration_error,
-        debiased_squared_calibration_error,
-    )
-    from statllm.estimators.calibration.proper_scores import brier_score, log_score
-    from statllm.estimators.calibration.smooth import smooth_calibration_error
-    from statllm.estimators.comparison import mean_estimate
-    from statllm.estimators.selective.auroc import auroc
-    from statllm.estimators.selective.risk_coverage import augrc, aurc
+    from statllm.estimators.selective import augrc, aurc, auroc
+    from statllm.report.uncertainty.calibration import calibration_figures
 
-    figures = [
-        mean_estimate(y, clusters, "accuracy", "share of rows"),
-        mean_estimate(p, clusters, "mean confidence", "probability"),
-        calibration_error(p, y, bins, clusters=clusters),
-        debiased_squared_calibration_error(p, y, bins, clusters=clusters),
-        smooth_calibration_error(p, y, clusters=clusters),
-        brier_score(p, y, clusters=clusters),
-        auroc(p, y, clusters=clusters),
-        aurc(p, y, clusters=clusters),
-        augrc(p, y, clusters=clusters),
-    ]
-    if not ((p == 0) & (y == 1) | (p == 1) & (y == 0)).any():  # else it is infinite
-        figures.insert(6, log_score(p, y, clusters=clusters))
-    return figures
-
-
-def _tests(p: Any, y: Any, clusters: Any) -> list[TestResult]:
-    """Tests of perfect calibration; with clusters, those that know of them."""
-    from statllm.estimators.calibration.adaptive import t_cal
-    from statllm.estimators.calibration.classical import spiegelhalter
-    from statllm.estimators.calibration.cumulative import kuiper_calibration
-
-    tests = [spiegelhalter(p, y, clusters=clusters)]
-    if clusters is None:
-        tests += [kuiper_calibration(p, y), t_cal(p, y)]
-    return tests
+    ranking = [measure(p, y, clusters=clusters) for measure in (auroc, aurc, augrc)]
+    return calibration_figures(p, y > 0.5, clusters, bins) + ranking
 
 
 def _line(test: TestResult) -> tuple[str, str, str]:

@@ -73,6 +73,10 @@ def score(
     scored.write(output)
     out = console()
     out.print(estimates(f"{output}: {scored.n_prompts} prompts", _figures(scored)))
+    if "stop_rule" in scored:
+        from statllm.sampling.stopping import bias_note
+
+        out.print(f"sampling stopped by rule: {bias_note('few')}")
     if (settings or {}).get("metrics") and "majority_answer_correct" in scored:
         out.print(_ranking(scored))
 

@@ -203,10 +203,17 @@ def stopping_summary(table: pa.Table, settings: SamplingSettings) -> list[str]:
     return [
         f"{settings.stop_rule}, {setting}: {decided} of {rows} prompts decided, {used}{saved}",
         _guarantee(settings, rows),
-        "vote shares, entropies and pass rates of such samples are biased (prompts stop when they "
-        f"agree); valid are those of the first {settings.round} samples, the decisions, and "
-        "figures over prompts of the procedure as a whole",
+        bias_note(settings.round),
     ]
+
+
+def bias_note(first: int | str) -> str:
+    """What stopping does to statistics, where each prompt has `first` samples at least."""
+    return (
+        "vote shares, entropies and pass rates of such samples are biased (prompts stop when they "
+        f"agree); valid are those of the first {first} samples, the decisions, and figures over "
+        "prompts of the procedure as a whole"
+    )
 
 
 def _guarantee(settings: SamplingSettings, rows: int) -> str:

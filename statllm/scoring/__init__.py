@@ -2,7 +2,9 @@
 
 from statllm.scoring.answers import AnswerRule, extract, extract_column
 from statllm.scoring.canonical import canonical, canonical_column
+from statllm.scoring.embeddings import embed
 from statllm.scoring.equivalence import Equivalence, equivalent, merge_equivalent
+from statllm.scoring.nli import nli_logits
 from statllm.scoring.score import score
 from statllm.scoring.settings import ScoringSettings
 from statllm.scoring.verifier import verify
@@ -13,10 +15,12 @@ __all__ = [
     "ScoringSettings",
     "canonical",
     "canonical_column",
+    "embed",
     "equivalent",
     "extract",
     "extract_column",
     "merge_equivalent",
+    "nli_logits",
     "score",
     "verify",
 ]

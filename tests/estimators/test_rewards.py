@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from statllm.errors import InputError
 from statllm.estimators.raters import rater_noise
@@ -151,6 +152,21 @@ def test_every_form_of_input(rewards: object) -> None:
     assert summary.n.tolist() == [2, 0]
     assert summary.gap[0] == 1
     assert len(summary.to_frame()) == 2
+
+
+def test_interval_of_the_gap_variance_is_the_jackknife_of_its_logarithm() -> None:
+    rng = np.random.default_rng(4)
+    rewards = rng.standard_normal((12, 5)) * rng.gamma(2, 1, (12, 1))
+    gaps = np.ptp(rewards, axis=1)
+    logs = np.log([np.delete(gaps, i).var(ddof=1) for i in range(12)])
+    pseudo = 12 * np.log(gaps.var(ddof=1)) - 11 * logs
+    half = stats.t.ppf(0.95, 11) * pseudo.std(ddof=1) / 12**0.5
+    interval = reward_summary(rewards).gap_variance().interval(0.9)
+    expected = np.exp([pseudo.mean() - half, pseudo.mean() + half])
+    assert [interval.low, interval.high] == pytest.approx(expected)
+    for equal in ([[0.0, 1.0]] * 5, [[0.0, 1.0], [0.0, 3.0]]):  # nothing to go by
+        interval = reward_summary(equal).gap_variance().interval()
+        assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_no_prompts() -> None:

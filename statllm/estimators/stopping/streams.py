@@ -18,7 +18,7 @@ Rules, by name (the `rule` argument):
 - ``"beta"``, ``"dirichlet"``: Adaptive-Consistency (Aggarwal et al. 2023), stop when the
   posterior probability that the leader beats the runner-up (is the mode) is 1 - alpha. Not valid
   as a test when looked at after every sample: of runs without any mode, p = 1/2 each, the Beta
-  rule at .95 declares one in 41 % within 40 samples. The Dirichlet rule is exact over all the
+  rule at .95 declares one in 42.0 % within 40 samples. The Dirichlet rule is exact over all the
   answers seen here, where the released code keeps five of them and integrates by Monte Carlo.
 - ``"esc"``: early-stopping self-consistency (Li et al. 2024), stop when all of a window of
   `window` samples agree; windows follow each other without overlap. No error is claimed.

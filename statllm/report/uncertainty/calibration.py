@@ -126,13 +126,15 @@ def accuracy(y: Any, clusters: Any) -> Estimate:
     return mean_estimate(y, clusters, "accuracy", "share of answers")
 
 
-def calibration_figures(p: FloatArray, y: Any, clusters: Any) -> list[Estimate]:
+def calibration_figures(
+    p: FloatArray, y: Any, clusters: Any, bins: int = _ERROR_BINS
+) -> list[Estimate]:
     """Errors and scores, with intervals; the log score only where it's finite."""
     figures = [
         accuracy(y, clusters),
         mean_estimate(p, clusters, "mean confidence", "probability"),
-        calibration_error(p, y, _ERROR_BINS, clusters=clusters),
-        debiased_squared_calibration_error(p, y, _ERROR_BINS, clusters=clusters),
+        calibration_error(p, y, bins, clusters=clusters),
+        debiased_squared_calibration_error(p, y, bins, clusters=clusters),
         smooth_calibration_error(p, y, clusters=clusters),
         brier_score(p, y, clusters=clusters),
     ]
@@ -142,10 +144,10 @@ def calibration_figures(p: FloatArray, y: Any, clusters: Any) -> list[Estimate]:
 
 
 def calibration_tests(p: FloatArray, y: Any, clusters: Any) -> list[TestResult]:
-    """Tests of perfect calibration; with clusters, those that allow for them."""
+    """Tests of perfect calibration; with clusters, in the form that allows for them."""
     tests = [spiegelhalter(p, y, clusters=clusters)]
     if p.min() > 0 and p.max() < 1:  # its logits are finite
         tests.append(cox(p, y, clusters=clusters).test)
-    if clusters is None:
-        tests += [hosmer_lemeshow(p, y), kuiper_calibration(p, y), t_cal(p, y)]
+    for test in (hosmer_lemeshow, kuiper_calibration, t_cal):
+        tests.append(test(p, y, clusters=clusters))
     return [test for test in tests if not math.isnan(test.log_p_value)]

@@ -49,6 +49,6 @@ def test_the_functions_in_the_uncertainty_table_exist() -> None:
 
     table = (README.parent / "studies" / "uncertainty" / "README.md").read_text(encoding="utf-8")
     names = set(re.findall(r"`([A-Za-z_]+)", table))
-    names -= {"statllm", "groups", "answer_groups", "method", "weights", "level"}
+    names -= {"statllm", "groups", "answer_groups", "method", "weights", "level", "interval"}
     assert len(names) > 60
     assert [name for name in sorted(names) if not hasattr(estimators, name)] == []

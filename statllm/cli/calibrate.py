@@ -81,7 +81,7 @@ def calibrate(
     figures = _figures(p[known], y[known], groups, bins)
     out.print(estimates(f"{confidence} against {label}", figures))
     rows = [_line(test) for test in calibration_tests(p[known], y[known] > 0.5, groups)]
-    out.print(table_of("tests of calibration", ("test", "statistic", "p"), rows))
+    out.print(table_of("tests of calibration", ("test", "statistic", "p"), rows, wrap=("test",)))
     kinds: dict[str, Any] = {
         "platt": parametric.Platt,
         "temperature": parametric.Temperature,

@@ -116,6 +116,9 @@ def _figures(scored: Any) -> list[Any]:
     return figures
 
 
+_WIDE = 110
+
+
 def _ranking(scored: Any) -> Any:
     """How well each uncertainty tells right majority answers from wrong ones, best first."""
     import numpy as np
@@ -147,6 +150,9 @@ def _ranking(scored: Any) -> Any:
     if len({row[-1] for row in rows}) == 1:  # all have the same prompts: room for the names
         title += f", n = {rows[0][-1]}"
         columns, rows = columns[:-1], [row[:-1] for row in rows]
+    if console().width < _WIDE:  # names before PRR; the report has everything
+        at = columns.index("PRR")
+        columns, rows = columns[:at] + columns[at + 1 :], [row[:at] + row[at + 1 :] for row in rows]
     return table_of(title, columns, rows, wrap=("uncertainty",))
 
 

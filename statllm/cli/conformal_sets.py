@@ -39,7 +39,8 @@ def sets(
             "--output",
             "-o",
             help="The rows with 'set', 'set_size', 'set_uncalibrated' (it holds every option for "
-            "lack of calibration rows) and 'option_p_values' added; null for rows that calibrate.",
+            "lack of calibration rows) and 'option_p_values' added; null for rows that calibrate. "
+            "CSV has the set as 'A C' and a column 'p_value_A' per option.",
         ),
     ],
     probs: Annotated[
@@ -118,7 +119,8 @@ def sets(
         groups=pair,
         rng=seed,
     )
-    write_table(_with_sets(table, rows, new, found), output)
+    flat = output.suffix.lower() == ".csv"
+    write_table(_with_sets(table, rows, new, found, flat), output)
     labels = rows.labels[new]
     tested = labels >= 0
     overall = found.take(tested).coverage(labels[tested])
@@ -258,21 +260,26 @@ def _groups(table: Any, source: Path, name: str | None) -> Any:
     return np.array([str(value) for value in column(table, source, name).to_pylist()])
 
 
-def _with_sets(table: Any, rows: _Options, new: Any, found: PredictionSets) -> Any:
-    """The table with a set per row, null where there's none."""
+def _with_sets(table: Any, rows: _Options, new: Any, found: PredictionSets, flat: bool) -> Any:
+    """The table with a set per row, null where there's none; `flat` has no lists."""
     import numpy as np
     import pyarrow as pa
 
     place = np.full(len(new), -1)
     place[new] = np.arange(len(found.sets))
     names = np.array(rows.names)
-    listed = [names[row].tolist() for row in found.sets]
-    columns = {
+    listed: list[Any] = [names[row].tolist() for row in found.sets]
+    columns: dict[str, tuple[list[Any], pa.DataType]] = {
         "set": (listed, pa.list_(pa.string())),
         "set_size": (found.sizes.tolist(), pa.int64()),
         "set_uncalibrated": (found.uncalibrated.tolist(), pa.bool_()),
         "option_p_values": (found.p_values.tolist(), pa.list_(pa.float64())),
     }
+    if flat:
+        columns["set"] = ([" ".join(each) for each in listed], pa.string())
+        del columns["option_p_values"]
+        for name, values in zip(rows.names, found.p_values.T, strict=True):
+            columns[f"p_value_{name}"] = (values.tolist(), pa.float64())
     for name, (values, kind) in columns.items():
         whole = pa.array([None if at < 0 else values[at] for at in place], kind)
         table = table.append_column(name, whole)

@@ -59,10 +59,11 @@ def validated(kind: type[BaseModel], given: dict[str, Any]) -> Any:
         return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        if not first["loc"]:
-            raise InputError(first["msg"]) from error
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # several settings together
+            raise InputError(message) from error
         option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
-        raise InputError(f"{option}: {first['msg']}, got {first['input']!r}") from error
+        raise InputError(f"{option}: {message}, got {first['input']!r}") from error
 
 
 def _option(name: str, field: Any) -> inspect.Parameter:

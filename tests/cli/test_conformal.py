@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from scipy import stats
@@ -77,6 +78,18 @@ def test_sets_of_unlabelled_rows_are_the_lac_sets(statllm: Run, tmp_path: Path) 
         assert row["set_uncalibrated"] is False
         kept = ["ABCD"[j] for j in range(4) if row["option_p_values"][j] > 0.2]
         assert kept == row["set"]
+
+
+def test_csv_has_no_lists(statllm: Run, tmp_path: Path) -> None:
+    wide(tmp_path / "in.parquet", 200)
+    arguments = ("conformal", "sets", tmp_path / "in.parquet", "--probs", "p_A,p_B,p_C,p_D", "-o")
+    for name in ("out.csv", "out.parquet"):
+        assert statllm(*arguments, tmp_path / name)[0] == 0
+    flat, nested = pd.read_csv(tmp_path / "out.csv"), read_parquet(tmp_path / "out.parquet")
+    for row, other in zip(flat[200:].to_dict("records"), nested.to_pylist()[200:], strict=True):
+        assert row["set"].split() == other["set"]
+        assert [row[f"p_value_{name}"] for name in "ABCD"] == other["option_p_values"]
+    assert flat["set"][:200].isna().all()
 
 
 def test_a_part_of_the_labelled_rows_measures_coverage(statllm: Run, tmp_path: Path) -> None:

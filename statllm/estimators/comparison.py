@@ -19,9 +19,10 @@ def mean_estimate(
 ) -> Estimate:
     """Mean with its standard error and t interval.
 
-    With clusters, se = sqrt(G / (G - 1) * sum_c (sum_{i in c} (x_i - mean))^2) / n, G being the
-    number of clusters (Miller 2024, with the small-sample factor that makes clusters of one
-    give the ordinary standard error), and t has G - 1 degrees of freedom.
+    With clusters, se^2 = sum_c h_c^2 (mean_c - mean)^2 / (1 - h_c), h_c being the share of the
+    rows that cluster c has (Miller 2024 without the factor, which makes clusters of one give the
+    ordinary standard error). t has the degrees of freedom of Bell and McCaffrey (2002): one
+    fewer than there are clusters where these are equal, else less; see `ratio_estimate`.
 
     Parameters
     ----------
@@ -62,8 +63,18 @@ def ratio_estimate(
 ) -> Estimate:
     """Ratio of two sums over independent units, with a linearised error and a t interval.
 
-    R = sum y / sum w; se = sqrt(G / (G - 1) * sum_c (sum_{i in c} (y_i - R w_i))^2) / |sum w|
-    (Cochran 1977, section 6.3, without finite-population correction). With w = 1 it's the mean.
+    R = sum y / sum w, and with units (rows, or clusters c, over which y and w are summed) whose
+    shares of sum w are h_c, se^2 = sum_c (y_c - R w_c)^2 / (1 - h_c) / (sum w)^2. With w = 1
+    it's the mean. The factor is McCaffrey and Bell's (CR2; v_D of Royall and Cumberland 1981): a
+    large unit pulls R towards itself, and its residual is too small. Equal units have G / (G - 1).
+
+    t has the degrees of freedom with which chi-squared has the variance of se^2 where the
+    variance of y_c is proportional to w_c (Bell and McCaffrey 2002; Imbens and Kolesár
+    2016), 1 / df = sum_c h_c^2 + sum_{c != d} a_c a_d, a_c = h_c^2 / (1 - h_c): G - 1 for
+    equal units, towards 1 where one has nearly everything. With G / (G - 1) and G - 1 throughout
+    5 % became 6.6 % for means of 20 clusters of 1 to 9 rows, 7.5 % with geometric sizes of mean
+    10, 9.4 % with half of the rows in one cluster; this way 5.9, 5.2 and 6.1 % (correlation 0.5
+    within clusters). Where a w is negative, shares mean nothing, and it is G / (G - 1) and G - 1.
 
     Parameters
     ----------
@@ -89,18 +100,19 @@ def ratio_estimate(
     value = float(y.sum()) / total if total else math.nan
     residuals, how = y - value * w, method
     if clusters is not None:
-        residuals = _cluster_sums(residuals, clusters)
+        residuals, w = _cluster_sums(residuals, clusters), _cluster_sums(w, clusters)
         how = f"{method}, clustered"
     g = len(residuals)
-    se = math.nan
+    se, df = math.nan, math.nan
     if g > 1 and total:
-        se = math.sqrt(g / (g - 1) * float((residuals**2).sum())) / abs(total)
+        factor, df = _small_sample(w / total)
+        se = math.sqrt(float((factor * residuals**2).sum())) / abs(total)
 
     def interval_of(level: float) -> Interval:
         from scipy import special
 
-        half = float(special.stdtrit(g - 1, 0.5 + level / 2)) * se if g > 1 else math.nan
-        return Interval(value - half, value + half, level, f"t({g - 1})")
+        half = float(special.stdtrit(df, 0.5 + level / 2)) * se
+        return Interval(value - half, value + half, level, f"t({df:.1f})".replace(".0)", ")"))
 
     return Estimate(value, se, g, how, name, unit, interval_of)
 
@@ -258,6 +270,23 @@ def _pairs(
             f"{(~kept).sum()} of {len(kept)} pairs have a NaN; missing='drop' drops them"
         )
     return first[kept], second[kept], kept
+
+
+def _small_sample(share: FloatArray) -> tuple[FloatArray, float]:
+    """Factors of the squared residuals of units with these shares, and degrees of freedom."""
+    g = len(share)
+    if not (share >= 0).all():
+        return np.full(g, g / (g - 1)), g - 1.0
+    largest = int(share.argmax())
+    if share[largest] >= 1:  # nothing to compare it with
+        return np.full(g, math.nan), math.nan
+    factor = 1 / (1 - share)
+    a = share**2 * factor
+    # Pairs with the largest apart: its square, which may be huge, mustn't be added and taken off.
+    others = np.delete(a, largest)
+    rest = float(others.sum())
+    pairs = 2 * float(a[largest]) * rest + rest**2 - float(others @ others)
+    return factor, 1 / (float(share @ share) + pairs)
 
 
 def _cluster_sums(values: FloatArray, clusters: ArrayLike) -> FloatArray:

@@ -91,7 +91,11 @@ class RewardSummary:
         return mean_estimate(self.gap[self._defined(1)], name="best-worst gap")
 
     def gap_variance(self) -> Estimate:
-        """Variance over prompts (ddof=1) of the best-worst gap, with a log-normal interval."""
+        """Variance over prompts (ddof=1) of the best-worst gap.
+
+        The interval is t about the jackknife's value of its logarithm (Miller 1968), which
+        holds for gaps that aren't normal better than the standard error does.
+        """
         gaps = Ragged.from_lengths(self.gap[self._defined(1)], [int(self._defined(1).sum())])
         value, se = float(gaps.var()[0]), float(_variance_se(gaps)[0])
         return Estimate(
@@ -100,7 +104,7 @@ class RewardSummary:
             len(gaps.values),
             "variance, ddof=1",
             "variance of the best-worst gap",
-            interval_of=lambda level: _log_interval(value, se, level),
+            interval_of=lambda level: _variance_interval(gaps.values, level),
         )
 
     def _defined(self, least: int) -> NDArray[np.bool_]:
@@ -267,11 +271,16 @@ def _variance_of_variance(rows: Ragged) -> FloatArray:
     return np.where(n >= 4, variance, np.nan)
 
 
-def _log_interval(value: float, se: float, level: float) -> Interval:
-    """Interval of a positive quantity, normal on the logarithmic scale."""
-    from statistics import NormalDist
-
-    if not value > 0:
-        return Interval(float("nan"), float("nan"), level, "log-normal")
-    ratio = float(np.exp(NormalDist().inv_cdf(0.5 + level / 2) * se / value))
-    return Interval(value / ratio, value * ratio, level, "log-normal")
+def _variance_interval(x: FloatArray, level: float) -> Interval:
+    """Jackknife of the logarithm of a variance; NaN below three values, or if they are equal."""
+    n, how = len(x), "jackknife of the logarithm"
+    squares = (x - x.mean()) ** 2 if n else x
+    total = float(squares.sum())
+    if n < 3 or not total > 0:
+        return Interval(float("nan"), float("nan"), level, how)
+    # Sum of squares about their own mean of all values but one.
+    without = total - n / (n - 1) * squares
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pseudo = n * np.log(total / (n - 1)) - (n - 1) * np.log(without / (n - 2))
+    inner = mean_estimate(pseudo).interval(level)
+    return Interval(float(np.exp(inner.low)), float(np.exp(inner.high)), level, how)

@@ -46,14 +46,55 @@ def test_mean_and_interval_equal_scipy() -> None:
 
 def test_clustered_error_equals_statsmodels() -> None:
     rng = np.random.default_rng(1)
-    groups = rng.integers(0, 9, size=60)
-    x = rng.normal(size=60) + rng.normal(size=9)[groups]
+    groups = np.arange(60) % 12
+    x = rng.normal(size=60) + rng.normal(size=12)[groups]
     estimate = mean_estimate(x, clusters=groups)
     fit = sm.OLS(x, np.ones(60)).fit(
         cov_type="cluster", cov_kwds={"groups": groups, "use_correction": True}
     )
-    assert estimate.se == pytest.approx(fit.bse[0])  # their factor is G / (G - 1) here as well
-    assert estimate.n == len(set(groups))
+    assert estimate.se == pytest.approx(fit.bse[0])  # equal clusters: G / (G - 1) here as well
+    assert estimate.n == 12
+    # Unequal ones: HC2 of the regression of cluster sums on sizes, variance growing with size.
+    groups = rng.integers(0, 9, size=60)
+    sums, sizes = np.bincount(groups, x), np.bincount(groups).astype(float)
+    regression = sm.WLS(sums, sizes, weights=1 / sizes).fit(cov_type="HC2")
+    assert mean_estimate(x, clusters=groups).se == pytest.approx(regression.bse[0])
+    assert ratio_estimate(sums, sizes).se == pytest.approx(regression.bse[0])
+
+
+@pytest.mark.parametrize("sizes", [[4, 4, 4], [1, 2, 3, 9, 9], [1, 1, 1, 40], [7, 1]])
+def test_degrees_of_freedom_equal_those_of_the_quadratic_form(sizes: list[int]) -> None:
+    # Bell and McCaffrey: se^2 = e' Q e for rows e, Q from the root of I - H, clusters apart.
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(group)
+    residual_maker = np.eye(n) - np.full((n, n), 1 / n)
+    rows = []
+    for c, size in enumerate(sizes):
+        own = np.eye(size) - np.full((size, size), 1 / n)
+        values, vectors = np.linalg.eigh(own)
+        root = vectors @ np.diag(values**-0.5) @ vectors.T
+        rows.append(root.sum(axis=0) @ residual_maker[group == c] / n)
+    law = np.linalg.eigvalsh(np.array(rows) @ np.array(rows).T)
+    df = law.sum() ** 2 / (law**2).sum()
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=n)
+    estimate = mean_estimate(x, clusters=group)
+    assert estimate.se == pytest.approx(np.sqrt(((np.array(rows) @ x) ** 2).sum()))
+    half = estimate.interval().high - estimate.value
+    assert half / estimate.se == pytest.approx(stats.t.ppf(0.975, df))
+    assert law.sum() == pytest.approx(1 / n)  # unbiased where rows are independent
+
+
+def test_a_unit_with_everything_leaves_no_error() -> None:
+    assert np.isnan(ratio_estimate([1.0, 0.0], [1.0, 0.0]).se)
+    nearly = ratio_estimate([1.0, 1e-9, 3e-9], [1.0, 1e-9, 1e-9])
+    half = nearly.interval().high - nearly.value
+    assert half / nearly.se == pytest.approx(stats.t.ppf(0.975, 1), rel=1e-6)
+    # Negative denominators (variance components, say) have no shares.
+    mixed = ratio_estimate([1.0, 2.0, 4.0], [1.0, -1.0, 3.0])
+    residuals = np.array([1.0, 2.0, 4.0]) - 7 / 3 * np.array([1.0, -1.0, 3.0])
+    assert mixed.se == pytest.approx(np.sqrt(1.5 * (residuals**2).sum()) / 3)
+    assert mixed.interval().method == "t(2)"
 
 
 @settings(deadline=None)  # other work may share the machine
@@ -101,6 +142,22 @@ def test_clustered_interval_covers() -> None:
         naive += 0.0 in mean_estimate(x).interval()
     assert 0.935 < hits / 2000 < 0.965
     assert naive / 2000 < 0.8  # what ignoring the clusters costs
+
+
+@pytest.mark.parametrize("sizes", [range(1, 11), [1] * 9 + [9]])
+def test_interval_of_few_unequal_clusters_covers(sizes: list[int]) -> None:
+    rng = np.random.default_rng(8)
+    group = np.repeat(np.arange(10), sizes)
+    hits = old = 0
+    for _ in range(2000):
+        x = rng.normal(size=10)[group] + rng.normal(size=len(group))
+        estimate = mean_estimate(x, clusters=group)
+        hits += 0.0 in estimate.interval()
+        sums = np.bincount(group, x - x.mean())
+        half = stats.t.ppf(0.975, 9) * np.sqrt(10 / 9 * sums @ sums) / len(group)
+        old += abs(x.mean()) <= half
+    assert 0.93 < hits / 2000 < 0.975
+    assert old < hits
 
 
 # ---- paired differences -----------------------------------------------------------------------

@@ -18,7 +18,7 @@ def log_two_sided(z: float) -> float:
     return min(math.log(2) + float(special.log_ndtr(-abs(z))), 0.0) if z == z else math.nan
 
 
-def log_t(z: float, df: int) -> float:
+def log_t(z: float, df: float) -> float:
     """Log of 2 P(t > |z|); finite where the tail underflows."""
     from scipy import special
 
@@ -53,10 +53,14 @@ def log_chi2(statistic: float, df: float) -> float:
 
 
 def result(
-    statistic: float, log_p: float, rows: Outcomes, method: str, also: str = ""
+    statistic: float,
+    log_p: float,
+    rows: Outcomes,
+    method: str,
+    also: str = "",
+    p: float | None = None,
 ) -> TestResult:
-    """A two-sided test with its log p-value."""
+    """A two-sided test with its log p-value; `p` where that is a rank, which exp would round."""
     assumptions = (INDEPENDENT if rows.clusters is None else CLUSTERED) + also
-    return TestResult(
-        statistic, math.exp(log_p), log_p, "two-sided", rows.n_units, method, assumptions
-    )
+    p = math.exp(log_p) if p is None else p
+    return TestResult(statistic, p, log_p, "two-sided", rows.n_units, method, assumptions)

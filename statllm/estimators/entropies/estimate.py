@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from statllm.errors import InputError
+from statllm.estimators.comparison import mean_estimate
 from statllm.estimators.entropies import formulas
 from statllm.estimators.entropies.bayes import wolpert_wolf
 from statllm.estimators.entropies.nsb import nsb
@@ -98,7 +99,7 @@ class EntropyEstimates:
         return np.maximum(self.value - half, 0.0), self.value + half
 
     def mean(self, missing: Literal["propagate", "drop"] = "propagate") -> Estimate:
-        """Mean over prompts; its standard error is the spread between prompts over √n.
+        """Mean over prompts with a t interval; its error is the spread between prompts over √n.
 
         Parameters
         ----------
@@ -109,10 +110,8 @@ class EntropyEstimates:
         if missing not in ("propagate", "drop"):
             raise InputError(f"missing must be 'propagate' or 'drop', not {missing!r}")
         used = self.value if missing == "propagate" else self.value[~np.isnan(self.value)]
-        n = len(used)
-        mean = float(used.mean()) if n else float("nan")
-        se = float(used.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-        return Estimate(mean, se, n, f"mean over prompts, {self.method}", "entropy", "nats")
+        mean = mean_estimate(used, name="entropy", unit="nats")
+        return replace(mean, method=f"mean over prompts, {self.method}")
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per prompt with the columns value, se, n, n_distinct, method."""

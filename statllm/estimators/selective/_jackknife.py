@@ -54,6 +54,16 @@ class Jackknife:
 
 def logit_limits(centre: float, half_width: float, top: float) -> tuple[float, float]:
     """Limits inside (0, `top`): `centre` ± `half_width`, linearised, on the logit scale."""
+    from scipy import special
+
     spread = half_width * top / (centre * (top - centre))
     odds = math.log(centre / (top - centre))
-    return top / (1 + math.exp(spread - odds)), top / (1 + math.exp(-spread - odds))
+    return top * float(special.expit(odds - spread)), top * float(special.expit(odds + spread))
+
+
+def log_limits(centre: float, half_width: float) -> tuple[float, float]:
+    """Limits above 0: `centre` ± `half_width`, linearised, on the log scale."""
+    spread = half_width / centre
+    # Where next to nothing is known the upper limit exceeds the largest float.
+    high = centre * math.exp(spread) if spread < 700 else math.inf
+    return centre * math.exp(-spread), high

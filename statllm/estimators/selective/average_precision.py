@@ -46,8 +46,10 @@ def average_precision(
     -------
     Estimate
         Error by the infinitesimal jackknife: the derivative of AP by the weight of each answer,
-        its square summed over answers or clusters. Interval: normal on the logit scale. NaN
-        without positives, and no interval where AP is 1.
+        its square summed over answers or clusters. Interval: t on the logit scale; nominal 95 %
+        covered 92 to 96 % in simulations with 50 or 200 answers, 85 to 90 % where two to ten
+        wrong ones are expected (studies/validity). NaN without positives, and no interval where
+        AP is 1.
 
     Raises
     ------

@@ -111,7 +111,8 @@ def test_ones_singles_and_order(name: str) -> None:
     single = test(p, y, clusters=np.arange(300))
     assert single.n_effective == 300
     assert single.statistic == pytest.approx(plain.statistic, rel=0.15)
-    assert single.p_value == pytest.approx(plain.p_value, abs=0.1)
+    # Signs and outcomes, 199 draws of each.
+    assert single.p_value == pytest.approx(plain.p_value, abs=0.15)
     group, w = np.repeat(np.arange(60), 5), rng.integers(1, 4, 300)
     known = test(p, y, weights=w, clusters=group)
     order = rng.permutation(300)
@@ -237,7 +238,7 @@ def test_one_cluster_says_nothing() -> None:
 
 def test_hosmer_lemeshow_with_weights_by_hand() -> None:
     p, y, w = [0.2, 0.4, 0.7, 0.9], [0, 1, 1, 0], np.array([1.0, 2, 3, 1])
-    found = hosmer_lemeshow(p, y, groups=[0, 0.5, 1], weights=w)
+    found = hosmer_lemeshow(p, y, groups=[0, 0.5, 1], weights=w, law="asymptotic")
     means = [(0.2 + 2 * 0.4) / 3, (3 * 0.7 + 0.9) / 4]
     gaps = [-0.2 + 2 * 0.6, 3 * 0.3 - 0.9]
     squares = [1 + 4, 9 + 1]

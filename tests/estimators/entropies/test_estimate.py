@@ -216,6 +216,8 @@ def test_mean_over_prompts() -> None:
     assert mean.value == pytest.approx(estimates.value.mean())
     assert mean.se == pytest.approx(estimates.value.std(ddof=1) / math.sqrt(3))
     assert (mean.n, mean.unit) == (3, "nats")
+    half = 4.302653 * mean.se  # t, 2 degrees of freedom
+    assert mean.interval(0.95).high == pytest.approx(mean.value + half, rel=1e-6)
     with_gap = entropy([[2, 2], [4], [3, 1], []], "plugin")
     assert math.isnan(with_gap.mean().value)
     assert with_gap.mean(missing="drop").to_dict() == mean.to_dict()

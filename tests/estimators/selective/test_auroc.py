@@ -52,16 +52,39 @@ def test_published_value() -> None:
     area = auroc(p, u <= p)
     assert area.value == pytest.approx(0.8128019324, abs=1e-10)
     assert area.se == pytest.approx(0.0412743086, abs=1e-10)
-    # With 100 scores and A = .81, both intervals hold the same middle.
-    logit, plain = area.interval(), auroc(p, u <= p, interval="plain").interval()
+    plain = auroc(p, u <= p, interval="plain").interval()
     z = stats.norm.ppf(0.975)
     assert (plain.low, plain.high) == pytest.approx(
         (area.value - z * area.se, area.value + z * area.se)
     )
-    centre = np.log(area.value / (1 - area.value))
-    spread = z * area.se / (area.value * (1 - area.value))
-    expected = 1 / (1 + np.exp(-np.array([centre - spread, centre + spread])))
-    assert (logit.low, logit.high) == pytest.approx(tuple(expected))
+
+
+def test_interval_has_the_degrees_of_freedom_of_brunner_and_munzel() -> None:
+    # Their statistic is (A - 1/2) / se with DeLong's error. At the level 1 - p of their test
+    # the t quantile times the error is |A - 1/2|, which the interval linearises on its scale.
+    rng = np.random.default_rng(5)
+    score, label = rng.standard_normal(30), np.arange(30) < 6
+    score[label] += 0.8
+    area = auroc(score, label)
+    test = stats.brunnermunzel(score[~label], score[label], distribution="t")
+    assert test.statistic == pytest.approx((area.value - 0.5) / area.se)
+
+    interval = area.interval(1 - test.pvalue)
+    half = np.log(interval.high / (1 - interval.high)) - np.log(area.value / (1 - area.value))
+    assert half * area.value * (1 - area.value) == pytest.approx(area.value - 0.5)
+    # Where one class hardly counts the interval is wider than z would have it.
+    wide, narrow = area.interval(), auroc(score, label, interval="plain").interval()
+    assert wide.method.startswith("t(")
+    assert narrow.method == "normal"
+
+
+def test_interval_does_not_overflow_where_next_to_nothing_is_known() -> None:
+    # Two wrong answers, one above and one below nearly all others.
+    score, label = np.arange(400.0), np.ones(400, dtype=bool)
+    label[[0, 1]] = False
+    score[[0, 1]] = [400.5, -1.0]
+    interval = auroc(score, label).interval(0.999)
+    assert 0 <= interval.low < 0.5 < interval.high <= 1
 
 
 def test_constant_score_knows_nothing() -> None:
@@ -196,10 +219,44 @@ def test_difference_equals_all_pairs_written_out() -> None:
     assert gain.se == pytest.approx(np.sqrt(variance))
     test = delong_test(a, b, label)
     z = gain.value / gain.se
-    assert (test.statistic, test.p_value) == pytest.approx((z, 2 * stats.norm.sf(abs(z))))
-    assert delong_test(a, b, label, "greater").p_value == pytest.approx(stats.norm.sf(z))
-    assert delong_test(a, b, label, "less").p_value == pytest.approx(stats.norm.cdf(z))
+    # Welch's degrees of freedom for the variances of the two means of placements.
+    x, y = difference.mean(1), difference.mean(0)
+    df = stats.ttest_ind(x, y, equal_var=False).df
+    assert (test.statistic, test.p_value) == pytest.approx((z, 2 * stats.t.sf(abs(z), df)))
+    assert delong_test(a, b, label, "greater").p_value == pytest.approx(stats.t.sf(z, df))
+    assert delong_test(a, b, label, "less").p_value == pytest.approx(stats.t.cdf(z, df))
     assert auroc_difference(b, a, label).value == pytest.approx(-gain.value)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_paired_test_rejects_where_its_interval_leaves_zero_out(clustered: bool) -> None:
+    rng = np.random.default_rng(9)
+    both = []
+    for _ in range(400):
+        label = np.append([True, True, False, False], rng.random(21) < 0.8)
+        a, b = label + rng.normal(size=25), 2.5 * label + rng.normal(size=25)
+        groups = np.append(np.arange(4), rng.integers(0, 8, 21)) if clustered else None
+        gain, test = auroc_difference(a, b, label, clusters=groups), delong_test(
+            a, b, label, clusters=groups
+        )  # fmt: skip
+        if gain.se == 0:
+            continue
+        outside = [0.0 not in gain.interval(level) for level in (0.9, 0.95, 0.99)]
+        assert outside == [test.p_value < alpha for alpha in (0.1, 0.05, 0.01)]
+        both.append(outside[1])
+    assert 0 < sum(both) < len(both)
+
+
+def test_log_p_of_the_paired_test_stays_finite() -> None:
+    rng = np.random.default_rng(0)
+    label = np.arange(20_000) % 2 == 0
+    b = 4.0 * label + rng.normal(size=20_000)
+    far = delong_test(rng.normal(size=20_000), b, label)
+    assert far.p_value == 0
+    assert -1e6 < far.log_p_value < -700
+    greater = delong_test(rng.normal(size=20_000), b, label, "greater")
+    assert -1e6 < greater.log_p_value < -700
+    assert delong_test(rng.normal(size=20_000), b, label, "less").p_value == 1
 
 
 def test_equal_scores_don_t_differ() -> None:

@@ -170,6 +170,26 @@ def test_all_right_or_all_wrong_keeps_an_honest_interval() -> None:
     assert np.isnan(e_aurc(score, np.ones(20)).interval().high)
 
 
+@pytest.mark.parametrize("n", [4, 10, 20])
+def test_one_wrong_answer_in_the_last_place_has_an_interval(n: int) -> None:
+    # Without its bias the estimate is then exactly 0, where the logit scale ends.
+    right = np.arange(n) < n - 1
+    for area, top in ((aurc, 1.0), (augrc, 0.5)):
+        found = area(-np.arange(n), right)
+        interval = found.interval(0.95)
+        assert 0 < interval.low < found.value < interval.high < top
+    # 1/n^2, all that is left of the loss of the last of n means.
+    assert aurc(-np.arange(n), right).value == pytest.approx(1 / n**2)
+
+
+def test_next_to_nothing_known_gives_a_wide_interval_not_an_overflow() -> None:
+    # Two wrong answers, the last but one and the last: hardly any excess, a large error.
+    right = np.array([1] * 8 + [0, 1, 0], dtype=bool)
+    interval = e_aurc(-np.arange(11), right).interval(1 - 1e-13)
+    assert interval.low >= 0
+    assert interval.high > 1
+
+
 def test_clusters_of_one_change_nothing_and_copies_widen() -> None:
     p, right = example()
     for area in (aurc, augrc, e_aurc):

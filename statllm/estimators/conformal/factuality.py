@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from statllm.estimators.comparison import mean_estimate
 from statllm.estimators.conformal.law import CoverageLaw, check_alpha, conformal_quantile
 from statllm.ragged import Ragged
 from statllm.results import Estimate
@@ -108,10 +109,8 @@ class FactualityThreshold:
         """Mean share of a response's claims that are left out, over responses with claims."""
         kept = self.keep(scores)
         shares = 1.0 - kept.mean()[kept.lengths > 0]
-        n = len(shares)
-        value = float(shares.mean()) if n else float("nan")
-        se = float(shares.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-        return Estimate(value, se, n, "conformal factuality", "removed claims", "share")
+        mean = mean_estimate(shares, None, "removed claims", "share")
+        return replace(mean, method="conformal factuality")
 
 
 def conformal_factuality(

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators.comparison import mean_estimate
 from statllm.estimators.conformal.law import CoverageLaw, check_alpha, conformal_quantile
 from statllm.estimators.conformal.scores import UNDRAWN, SetMethod, checked_probs, set_scores
 from statllm.results import Estimate
@@ -88,10 +89,7 @@ class PredictionSets:
     @property
     def mean_size(self) -> Estimate:
         """Mean number of answers in a set."""
-        n = len(self.sizes)
-        value = float(self.sizes.mean()) if n else float("nan")
-        se = float(self.sizes.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-        return Estimate(value, se, n, self.method, "set size", "answers")
+        return replace(mean_estimate(self.sizes, None, "set size", "answers"), method=self.method)
 
     def take(self, rows: ArrayLike) -> PredictionSets:
         """Return the sets of some items, by place or mask; the laws stay those of all groups."""

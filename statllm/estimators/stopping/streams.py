@@ -30,12 +30,13 @@ draws given the prompt.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from statllm.estimators.comparison import mean_estimate
 from statllm.estimators.stopping._rules import Rule, RuleName, RunningVotes
 from statllm.ragged import Ragged
 from statllm.results import Estimate
@@ -174,7 +175,8 @@ class StoppingSimulation:
     @property
     def mean_samples(self) -> Estimate:
         """Mean number of samples per prompt."""
-        return _mean(self.n_used.astype(np.float64), self.rule, "samples used", "samples")
+        mean = mean_estimate(self.n_used, None, "samples used", "samples")
+        return replace(mean, method=self.rule)
 
     @property
     def share_stopped(self) -> Estimate:
@@ -196,7 +198,7 @@ class StoppingSimulation:
         The full-sample majority isn't the mode either: this measures what stopping changed.
         """
         values = self.disagreement[~np.isnan(self.disagreement)]
-        return _mean(values, self.rule, "disagreement", "share")
+        return replace(mean_estimate(values, None, "disagreement", "share"), method=self.rule)
 
 
 def simulate_stopping(
@@ -321,11 +323,3 @@ def _blocks(budget: IntArray, n_distinct: IntArray) -> Iterator[IntArray]:
         step = max(1, _BLOCK >> int(digit))
         for start in range(0, len(members), step):
             yield members[start : start + step]
-
-
-def _mean(values: FloatArray, method: str, name: str, unit: str) -> Estimate:
-    """Mean over prompts with its standard error."""
-    n = len(values)
-    value = float(values.mean()) if n else float("nan")
-    se = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-    return Estimate(value, se, n, method, name, unit)

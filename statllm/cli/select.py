@@ -22,10 +22,14 @@ from statllm.cli.common import (
     mapping,
     table_of,
 )
+from statllm.cli.deduplicate import decontaminate, near_duplicates
 from statllm.cli.settings import with_settings
 from statllm.selection import RULES
 
-select = typer.Typer(no_args_is_help=True, help="Turn scored samples into preference pairs.")
+select = typer.Typer(
+    no_args_is_help=True,
+    help="Choose training data: preference pairs from scored samples, or rows worth keeping.",
+)
 
 _HELP = {
     "scpo": """Self-consistency: the majority answer against the rarest one, no labels.
@@ -141,3 +145,5 @@ def _run(
 
 for _rule in RULES:
     select.command(_rule)(_command(_rule))
+select.command("near-duplicates")(near_duplicates)
+select.command()(decontaminate)

@@ -1,7 +1,14 @@
-"""What turns scored samples into preference pairs, with a ledger of what was dropped and why."""
+"""What turns samples into training data, with a ledger of what was dropped and why."""
 
 from statllm.selection.conformal import conformal
+from statllm.selection.decontamination import Decontamination, decontaminate
+from statllm.selection.diversity import Centers, Diversity, diversity, k_center
 from statllm.selection.irpo import irpo
+from statllm.selection.near_duplicates import (
+    NearDuplicates,
+    near_duplicates,
+    near_duplicates_preset,
+)
 from statllm.selection.presets import Preset, preset, preset_names
 from statllm.selection.result import Selection
 from statllm.selection.rip import rip
@@ -17,8 +24,12 @@ from statllm.selection.settings import (
 
 __all__ = [
     "RULES",
+    "Centers",
     "ConformalSettings",
+    "Decontamination",
+    "Diversity",
     "IrpoSettings",
+    "NearDuplicates",
     "Preset",
     "RipSettings",
     "Rule",
@@ -26,7 +37,12 @@ __all__ = [
     "ScpoSettings",
     "Selection",
     "conformal",
+    "decontaminate",
+    "diversity",
     "irpo",
+    "k_center",
+    "near_duplicates",
+    "near_duplicates_preset",
     "preset",
     "preset_names",
     "rip",

@@ -25,6 +25,8 @@ from statllm.scoring.settings import ScoringSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from statllm.sampling.backend import Backend
+
 
 def sample(
     model: str | Path | tuple[PreTrainedModel, PreTrainedTokenizerBase],
@@ -103,45 +105,67 @@ def sample(
     >>> table["stop_rule"].to_pylist(), table["stop_error_bound"].to_pylist()
     (['kt', 'kt'], [0.2, 0.2])
     """
-    from statllm.models import is_local, model_digest
-    from statllm.sampling.transformers_backend import TransformersBackend
-
     settings = SamplingSettings() if settings is None else settings
     scoring = (scoring or ScoringSettings()) if settings.stop else None
     prompts = _checked(prompts, STOP_COLUMNS if scoring else ())
     if scoring:
         check_scoring(scoring)
-    if isinstance(model, tuple):
-        backend = TransformersBackend(*model, settings)
-        digest = model_digest(model[0])
-        name = Path(model[0].name_or_path or "").name or type(model[0]).__name__
-    else:
-        backend = TransformersBackend.load(model, settings)
-        local = is_local(model)
-        digest = model_digest(model if local else backend.model)
-        name = Path(model).expanduser().resolve().name if local else str(model)
+    backend, digest, name = _opened(model, settings)
     label = f"{name}@{digest[:12]}"
 
-    ids: list[str] = prompts["prompt_id"].to_pylist()
-    encoded = backend.encode(ids, prompts["prompt"].to_pylist())
-    shards = Shards(prompts, None if out is None else Path(out), settings, digest, scoring)
-    with SamplingProgress(len(ids) * settings.n, shown=progress) as line:
+    try:
+        ids: list[str] = prompts["prompt_id"].to_pylist()
+        encoded = backend.encode(ids, prompts["prompt"].to_pylist())
+        shards = Shards(prompts, None if out is None else Path(out), settings, digest, scoring)
+        with SamplingProgress(len(ids) * settings.n, shown=progress) as line:
 
-        def make(rows: slice) -> pa.Table:
-            part = prompts.slice(rows.start, rows.stop - rows.start)
-            if scoring:
-                drawn = sample_until_decided(backend, ids[rows], encoded[rows], scoring, line)
-                counts = np.array([len(one.decoded) for one in drawn], dtype=np.int64)
-                decoded = [sample for one in drawn for sample in one.decoded]
-                texts = [text for one in drawn for text in one.texts]
-            else:
-                counts = np.full(part.num_rows, settings.n)
-                decoded = backend.sample(ids[rows], encoded[rows], range(settings.n), line.advance)
-                texts = backend.text([result.token_ids.tolist() for result in decoded])
-            table = sampled_rows(part, encoded[rows], decoded, texts, counts, settings, label)
-            return with_decisions(table, drawn, settings) if scoring else table
+            def make(rows: slice) -> pa.Table:
+                part = prompts.slice(rows.start, rows.stop - rows.start)
+                if scoring:
+                    drawn = sample_until_decided(backend, ids[rows], encoded[rows], scoring, line)
+                    counts = np.array([len(one.decoded) for one in drawn], dtype=np.int64)
+                    decoded = [sample for one in drawn for sample in one.decoded]
+                    texts = [text for one in drawn for text in one.texts]
+                else:
+                    counts = np.full(part.num_rows, settings.n)
+                    decoded = backend.sample(
+                        ids[rows], encoded[rows], range(settings.n), line.advance
+                    )
+                    texts = backend.text([result.token_ids.tolist() for result in decoded])
+                table = sampled_rows(part, encoded[rows], decoded, texts, counts, settings, label)
+                return with_decisions(table, drawn, settings) if scoring else table
 
-        return shards.collect(make, lambda rows: line.skip(rows * settings.n))
+            return shards.collect(make, lambda rows: line.skip(rows * settings.n))
+    finally:
+        backend.close()
+
+
+def _opened(
+    model: str | Path | tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: SamplingSettings
+) -> tuple[Backend, str, str]:
+    """The backend of the settings, a digest of the model's content, and its name."""
+    from statllm.models import is_local, model_digest
+    from statllm.sampling.transformers_backend import TransformersBackend
+
+    if settings.backend == "vllm":
+        from statllm.sampling.vllm_backend import VllmBackend
+
+        if isinstance(model, tuple) or not is_local(model):
+            raise InputError("backend vllm needs a model folder")
+        return VllmBackend(model, settings), model_digest(model), _name(model)
+    if settings.engine:
+        raise InputError("engine arguments are vLLM's: they need backend vllm")
+    if isinstance(model, tuple):
+        name = Path(model[0].name_or_path or "").name or type(model[0]).__name__
+        return TransformersBackend(*model, settings), model_digest(model[0]), name
+    loaded = TransformersBackend.load(model, settings)
+    if is_local(model):
+        return loaded, model_digest(model), _name(model)
+    return loaded, model_digest(loaded.model), str(model)
+
+
+def _name(folder: str | Path) -> str:
+    return Path(folder).expanduser().resolve().name
 
 
 def _checked(prompts: pa.Table, also: Sequence[str]) -> pa.Table:

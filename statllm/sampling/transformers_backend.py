@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from statllm.errors import InputError
-from statllm.models import encode_prompt, load_model, load_tokenizer, stop_ids
+from statllm.models import load_model, load_tokenizer, stop_ids
 from statllm.sampling.decode import Decoded, decode
+from statllm.sampling.encode import decode_texts, encode_prompts, longest_sequence
 from statllm.sampling.random import stream_keys
 
 if TYPE_CHECKING:
@@ -51,25 +52,13 @@ class TransformersBackend:
 
     def encode(self, prompt_ids: Sequence[str], prompts: Sequence[object]) -> list[list[int]]:
         """Return the token ids of all prompts, each of which leaves room for a response."""
-        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        encoded = []
-        for prompt_id, prompt in zip(prompt_ids, prompts, strict=True):
-            if not isinstance(prompt, str | list):
-                raise InputError(f"the prompt of prompt_id '{prompt_id}' is null")
-            try:
-                ids = encode_prompt(self.tokenizer, prompt)
-            except InputError as error:
-                raise InputError(f"prompt_id '{prompt_id}': {error}") from error
-            if not ids:
-                raise InputError(f"the prompt of prompt_id '{prompt_id}' has no tokens")
-            if longest is not None and len(ids) + self.settings.max_new_tokens > longest:
-                raise InputError(
-                    f"the prompt of prompt_id '{prompt_id}' has {len(ids)} tokens, which with "
-                    f"max_new_tokens {self.settings.max_new_tokens} exceeds the model's {longest} "
-                    "positions"
-                )
-            encoded.append(ids)
-        return encoded
+        return encode_prompts(
+            self.tokenizer,
+            prompt_ids,
+            prompts,
+            self.settings.max_new_tokens,
+            longest_sequence(self.model.config),
+        )
 
     def sample(
         self,
@@ -110,7 +99,7 @@ class TransformersBackend:
 
     def text(self, token_ids: list[list[int]]) -> list[str]:
         """Return the texts, without special tokens and otherwise as generated."""
-        texts: list[str] = self.tokenizer.batch_decode(
-            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return texts
+        return decode_texts(self.tokenizer, token_ids)
+
+    def close(self) -> None:
+        """Do nothing: the model lives in this process and goes with its last reference."""

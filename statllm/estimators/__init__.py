@@ -137,6 +137,11 @@ from statllm.estimators.proportions import (
     proportion,
     wilson,
 )
+from statllm.estimators.ranking import (
+    ELO_SCALE,
+    EloRatings,
+    elo_from_battles,
+)
 from statllm.estimators.raters import (
     RaterNoise,
     rater_noise,
@@ -220,6 +225,7 @@ from statllm.estimators.votes import (
 )
 
 __all__ = [
+    "ELO_SCALE",
     "AnswerStream",
     "BayesianBinning",
     "Beta",
@@ -237,6 +243,7 @@ __all__ = [
     "DegreeUncertainty",
     "DensityScores",
     "Dirichlet",
+    "EloRatings",
     "EntropyBounds",
     "EntropyEstimates",
     "FactTest",
@@ -316,6 +323,7 @@ __all__ = [
     "eccentricity",
     "eigenscore",
     "eigenvalue_uncertainty",
+    "elo_from_battles",
     "entropy",
     "fact_test",
     "fisher_rao",

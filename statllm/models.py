@@ -15,7 +15,7 @@ from statllm.files import sha256
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -96,7 +96,7 @@ def load_model(
             raise InputError(f"dtype '{dtype}' is unknown")
         dtype = kind
     source = _resolve(path_or_name)
-    with _loading(source):
+    with loading(source):
         from transformers import AutoModelForCausalLM
 
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -122,7 +122,7 @@ def load_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerBase:
         If it is a path that isn't a model folder, or can't be loaded.
     """
     source = _resolve(path_or_name)
-    with _loading(source):
+    with loading(source):
         from transformers import AutoTokenizer
 
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -155,9 +155,8 @@ def encode_prompt(
     )
 
 
-def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def stop_ids(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the tokens that end a response: the model's own, else the tokenizer's; sorted."""
-    config = getattr(model, "generation_config", None)
     for ids in (getattr(config, "eos_token_id", None), tokenizer.eos_token_id):
         if ids is not None:
             return sorted({ids} if isinstance(ids, int) else set(ids))
@@ -193,7 +192,7 @@ def _resolve(path_or_name: str | Path) -> str:
 
 
 @contextmanager
-def _loading(source: str) -> Iterator[None]:
+def loading(source: str) -> Iterator[None]:
     """No telemetry, no progress bars; what goes wrong in loading is the input's fault."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from safetensors import SafetensorError

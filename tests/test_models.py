@@ -45,11 +45,11 @@ def test_loads(folder: Path) -> None:
     assert load_model(folder, dtype="bfloat16").dtype == torch.bfloat16
     assert load_model(folder, dtype=torch.float64, device="cpu").dtype == torch.float64
     assert encode_prompt(tokenizer, "a b") == [0, 1]
-    assert stop_ids(model, tokenizer) == [3]
+    assert stop_ids(model.generation_config, tokenizer) == [3]
     model.generation_config.eos_token_id = [3, 1]
-    assert stop_ids(model, tokenizer) == [1, 3]
+    assert stop_ids(model.generation_config, tokenizer) == [1, 3]
     model.generation_config.eos_token_id = None
-    assert stop_ids(model, tokenizer) == [3]
+    assert stop_ids(model.generation_config, tokenizer) == [3]
 
 
 def test_digests(folder: Path) -> None:

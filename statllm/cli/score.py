@@ -23,6 +23,7 @@ from statllm.cli.common import (
     table_of,
 )
 from statllm.cli.settings import with_settings
+from statllm.errors import InputError
 from statllm.scoring import ScoringSettings
 
 
@@ -78,7 +79,9 @@ def score(
 
         out.print(f"sampling stopped by rule: {bias_note('few')}")
     if (settings or {}).get("metrics") and "majority_answer_correct" in scored:
-        out.print(_ranking(scored))
+        ranking = _ranking(scored)
+        if ranking is not None:
+            out.print(ranking)
 
 
 def _figures(scored: Any) -> list[Any]:
@@ -120,31 +123,21 @@ _WIDE = 110
 
 
 def _ranking(scored: Any) -> Any:
-    """How well each uncertainty tells right majority answers from wrong ones, best first."""
-    import numpy as np
+    """How well each score tells right majority answers from wrong ones; None if all are alike."""
+    from statllm.report.uncertainty.ranking import rank
+    from statllm.report.uncertainty.scores import read_answers, score_columns
 
-    from statllm.estimators.selective.auroc import auroc
-    from statllm.estimators.selective.rejection import prr
-    from statllm.estimators.selective.risk_coverage import aurc
-    from statllm.scoring.metrics import METRICS
-
+    names = score_columns(scored.table.column_names)
     right = _numbers(scored, "majority_answer_correct")
-    confidences = {
-        "vote_share": _numbers(scored, "vote_share"),
-        "vote_margin": _numbers(scored, "vote_margin"),
-        "vote_entropy": -_numbers(scored, "vote_entropy"),
-        **{name: -_numbers(scored, name) for name in METRICS if name in scored},
-    }
-    lines = []
-    for name, confidence in confidences.items():
-        known = np.isfinite(confidence) & np.isfinite(right)
-        label = right[known] > 0.5
-        if not 0 < label.sum() < len(label):
-            continue
-        figures = [score(confidence[known], label) for score in (auroc, aurc, prr)]
-        cells = [f"{figure.value:.2f} {figure.interval(0.95):.2f}" for figure in figures]
-        lines.append((figures[0].value, (name, *cells, str(known.sum()))))
-    rows = [row for _, row in sorted(lines, key=lambda line: -line[0])]
+    try:
+        answers = read_answers({name: _numbers(scored, name.lstrip("-")) for name in names}, right)
+    except InputError:  # all right or all wrong, or no score has two values
+        return None
+    rows = [
+        (each.score.name, *(f"{f.value:.2f} {f.interval(0.95):.2f}" for f in figures), str(each.n))
+        for each in rank(answers)
+        for figures in [(each.auroc, each.aurc, each.prr)]
+    ]
     columns: tuple[str, ...] = ("uncertainty", "AUROC", "AURC (risk)", "PRR", "n")
     title = "is the majority answer right? 95 % intervals over prompts"
     if len({row[-1] for row in rows}) == 1:  # all have the same prompts: room for the names

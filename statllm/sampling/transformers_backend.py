@@ -42,7 +42,7 @@ class TransformersBackend:
         settings: SamplingSettings,
     ) -> None:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self.stop = stop_ids(model, tokenizer)
+        self.stop = stop_ids(model.generation_config, tokenizer)
 
     @classmethod
     def load(cls, source: str | Path, settings: SamplingSettings) -> TransformersBackend:

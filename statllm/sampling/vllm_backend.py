@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,8 +66,7 @@ class VllmBackend:
             if (folder / "generation_config.json").is_file()
             else None
         )
-        holder: Any = SimpleNamespace(generation_config=generation)
-        self.stop = stop_ids(holder, self.tokenizer)
+        self.stop = stop_ids(generation, self.tokenizer)
         try:
             self.llm = LLM(str(folder), **arguments)
         except (TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from statllm.errors import InputError
 from statllm.estimators import _answers
-from statllm.models import _loading, check_model_folder, load_tokenizer
+from statllm.models import check_model_folder, load_tokenizer, loading
 from statllm.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def load_encoder(
 
     check_model_folder(folder)
     tokenizer: Any = load_tokenizer(folder)
-    with _loading(str(folder)):
+    with loading(str(folder)):
         from transformers import AutoModel, AutoModelForSequenceClassification
 
         kind: Any = AutoModelForSequenceClassification if head == "classifier" else AutoModel

@@ -18,6 +18,7 @@ import pyarrow as pa
 from statllm.estimators.comparison import mean_estimate, paired_difference
 from statllm.estimators.proportions import clopper_pearson, wilson
 from statllm.estimators.stopping import AnswerStream, simulate_stopping
+from statllm.estimators.stopping._rules import RuleName
 from statllm.estimators.votes import vote_counts
 from statllm.files import read_parquet
 from statllm.generations import Generations
@@ -28,7 +29,7 @@ from statllm.scoring import score
 
 HERE = Path(__file__).parent
 CAP, FRESH, ROUND, ALPHA = 40, 256, 4, 0.05
-RULES = ("kt", "kt-1v1", "ppr-1v1", "beta", "dirichlet", "esc")
+RULES: tuple[RuleName, ...] = ("kt", "kt-1v1", "ppr-1v1", "beta", "dirichlet", "esc")
 SHARES = [
     *([p, round(1 - p, 2)] for p in (0.5, 0.52, 0.55, 0.6, 0.7, 0.8, 0.9)),
     *([0.36, 0.32, 0.32], [0.4, 0.3, 0.3], [0.5, 0.25, 0.25]),
@@ -48,7 +49,7 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def known(rule: str, n_answers: int) -> int | None:
+def known(rule: RuleName, n_answers: int) -> int | None:
     """The 1v1 rules are told how many answers are possible."""
     return n_answers if rule.endswith("1v1") else None
 
@@ -65,7 +66,7 @@ def simulated(rng: np.random.Generator, runs: int) -> tuple[str, str]:
         cells = []
         for rule in rules:
             samples = Ragged.from_lengths(answers.ravel(), [CAP] * runs)
-            replay: Any = simulate_stopping(samples, rule, ALPHA, known(rule, len(shares)))  # type: ignore[arg-type]
+            replay: Any = simulate_stopping(samples, rule, ALPHA, known(rule, len(shares)))
             stopped, used = replay.stopped.mean(), replay.n_used
             wrong = 0.0  # answer 0 has the largest share; a shared lead is drawn for
             for row, n in zip(answers[replay.stopped], used[replay.stopped], strict=True):
@@ -113,9 +114,9 @@ class Lab:
         ]
         self.sure = fresh.mode_probability() > 0.99
 
-    def stop(self, rule: str) -> list[Any]:
+    def stop(self, rule: RuleName) -> list[Any]:
         """The decision on each problem after at most `CAP` samples."""
-        streams = [AnswerStream(rule, ALPHA, known(rule, LAB_ANSWERS)) for _ in self.seen]  # type: ignore[arg-type]
+        streams = [AnswerStream(rule, ALPHA, known(rule, LAB_ANSWERS)) for _ in self.seen]
         return [stream.update(row) for stream, row in zip(streams, self.seen, strict=True)]
 
 

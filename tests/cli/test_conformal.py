@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -14,27 +13,11 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from statllm.cli import main
 from statllm.cli.conformal_sets import Score
 from statllm.estimators.conformal.scores import SetMethod
 from statllm.files import read_parquet, write_parquet
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def statllm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `statllm ARGUMENTS`; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["statllm", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out = capsys.readouterr()
-        return int(stopped.value.code or 0), out.out, out.err
-
-    return run
 
 
 def questions(n: int = 300, k: int = 4) -> tuple[np.ndarray, np.ndarray]:

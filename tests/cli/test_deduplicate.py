@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from statllm.cli import main
 from statllm.files import read_parquet, write_parquet
 
 Run = Callable[..., tuple[int, str, str]]
@@ -23,21 +21,6 @@ PROMPTS = [
     "how many apples does Ann have now",
     "How many apples does Ann have",
 ]
-
-
-@pytest.fixture
-def statllm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `statllm ARGUMENTS`; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["statllm", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out = capsys.readouterr()
-        return int(stopped.value.code or 0), out.out, out.err
-
-    return run
 
 
 @pytest.fixture

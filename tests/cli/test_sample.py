@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from statllm.cli import main
 from statllm.files import read_parquet
 from statllm.generations import Generations
-
-
-@pytest.fixture
-def statllm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run `statllm ARGUMENTS`; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["statllm", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "400")
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out = capsys.readouterr()
-        return int(stopped.value.code or 0), out.out, out.err
-
-    return run
-
 
 LAB = ("sample", "lab", "lab:test", "--limit", "12", "--max-new-tokens", "80")
 

@@ -1,7 +1,7 @@
 """Semantic entropy: the entropy of what a model says, not of how it says it.
 
 One quantity in theory, a dozen in published code. All of them start from clusters of samples that
-mean the same (`statllm.estimators.semantic_clusters`), and most from log-probabilities too.
+mean the same (`statllm.estimators.semantic.clusters`), and most from log-probabilities too.
 """
 
 from __future__ import annotations

@@ -53,6 +53,11 @@ class Rank:
     log_p: float = math.nan
 
 
+def rank(answers: Answers) -> list[Rank]:
+    """Measure every score, the largest AUROC first."""
+    return sorted((_rank(answers, score) for score in answers.scores), key=_order)
+
+
 def prepare_ranking(answers: Answers) -> list[Rank]:
     """Measure every score, the largest AUROC first, and compare the others with it.
 
@@ -68,18 +73,18 @@ def prepare_ranking(answers: Answers) -> list[Rank]:
     >>> best.score.name, round(best.auroc.value, 4), round(other.difference.value, 4)
     ('b', 0.8889, -0.1111)
     """
-    ranks = sorted((_rank(answers, score) for score in answers.scores), key=_order)
+    ranks = rank(answers)
     best, others = ranks[0], ranks[1:]
     differences, log_p = [], []
-    for rank in others:
-        both = answers.usable(best.score) & answers.usable(rank.score)
-        pair = best.score.confidence[both], rank.score.confidence[both], answers.right[both]
+    for other in others:
+        both = answers.usable(best.score) & answers.usable(other.score)
+        pair = best.score.confidence[both], other.score.confidence[both], answers.right[both]
         groups = answers.groups(both)
         differences.append(auroc_difference(*pair, clusters=groups))
         log_p.append(delong_test(*pair, clusters=groups).log_p_value)
     adjusted = holm(log_p, len(ranks) * (len(ranks) - 1) // 2)
     compared = zip(others, differences, adjusted, strict=True)
-    return [best, *(replace(rank, difference=d, log_p=p) for rank, d, p in compared)]
+    return [best, *(replace(other, difference=d, log_p=p) for other, d, p in compared)]
 
 
 def _rank(answers: Answers, score: Score) -> Rank:

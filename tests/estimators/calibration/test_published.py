@@ -22,6 +22,7 @@ from statllm.estimators.calibration.kernel import kernel_calibration_error
 from statllm.estimators.calibration.proper_scores import brier_score, log_score
 from statllm.estimators.calibration.recalibration import cox
 from statllm.estimators.calibration.smooth import smooth_calibration_error
+from statllm.estimators.selective import auroc
 
 REFERENCE: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "references" / "calibration.json").read_text()
@@ -196,6 +197,7 @@ def test_llama_on_mmlu(shared_data: Path) -> None:
     assert calibration_error(confidence, right, 10).value == pytest.approx(0.0432, abs=5e-5)
     assert calibration_error(confidence, right, 15).value == pytest.approx(0.0338, abs=5e-5)
     assert log_score(p, label).value == pytest.approx(1.2498, abs=5e-5)
+    assert auroc(confidence, right).value == pytest.approx(0.671, abs=5e-4)
     subject = mean.index.get_level_values("subject").to_numpy()
     clustered = calibration_error(confidence, right, clusters=subject)
     assert clustered.n == 16

@@ -129,7 +129,8 @@ def _series_tail(n: FloatArray, a: FloatArray) -> FloatArray:
     """
     low, high = np.log(np.minimum(a, 1 / n)) - 37, np.log(45 / n)
     x, step = np.linspace(low, high, 256, axis=1, retstep=True)
-    u = np.exp(x)
+    # Row by row in memory: else the order of summation depends on how many rows there are.
+    u = np.exp(np.ascontiguousarray(x))
     with np.errstate(divide="ignore"):  # ln 0 at a = 1, where the tail is 0
         rest = -np.expm1(np.log1p(-a)[:, None] - u)
     return np.asarray(step * (1 - a) * (u * np.exp(-n[:, None] * u) / rest).sum(axis=1))

@@ -24,7 +24,7 @@ bench: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e '.[train,report,math,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[train,report,math,ray,dev]'
 	touch $@
 
 clean:

@@ -24,6 +24,8 @@ _TEXT = ("prompt_id", "prompt", "reference", "response", "answer")
 
 def read_rows(path: str | Path, columns: Mapping[str, str] | None = None) -> pa.Table:
     """Read a file as it is, by its suffix; `columns` (our names: the file's) say what is text."""
+    if Path(path).is_dir():
+        return _read_folder(path)
     path = existing_file(path)
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -33,6 +35,34 @@ def read_rows(path: str | Path, columns: Mapping[str, str] | None = None) -> pa.
     if suffix == ".csv":
         return _read_csv(path, columns or {})
     raise InputError(f"{path}: '{suffix}' is not read; use .parquet, .jsonl or .csv")
+
+
+def parquet_files(path: str | Path) -> list[Path]:
+    """Return the file, or a folder's ``.parquet`` files in the order of their names.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the file isn't called ``.parquet``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(path.glob("*.parquet"))
+        if not files:
+            raise InputError(f"{path} holds no .parquet file")
+        return files
+    existing_file(path)
+    if path.suffix.lower() != ".parquet":
+        raise InputError(f"{path} is not .parquet, which alone is read in parts")
+    return [path]
+
+
+def _read_folder(path: str | Path) -> pa.Table:
+    try:
+        return pa.concat_tables([read_parquet(file) for file in parquet_files(path)])
+    except pa.ArrowInvalid as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"the files of {path} don't fit together: {reason}") from error
 
 
 def read_table(path: str | Path, columns: Mapping[str, str], where: Mapping[str, str]) -> pa.Table:
@@ -47,10 +77,19 @@ def read_table(path: str | Path, columns: Mapping[str, str], where: Mapping[str,
         table = table.filter(pc.equal(table[name].cast(pa.string()), value))
         if table.num_rows == 0:
             raise InputError(f"{path} has no row where {name} = {value}")
-    renamed = _rename(table, columns)
+    renamed = keep_and_rename(table, columns, {})
     if renamed.num_rows == 0:
         raise InputError(f"{path} has no rows")
     return renamed
+
+
+def keep_and_rename(
+    table: pa.Table, columns: Mapping[str, str], where: Mapping[str, str]
+) -> pa.Table:
+    """Keep the rows whose columns, as text, are as in `where`, and rename `columns` to ours."""
+    for name, value in where.items():
+        table = table.filter(pc.equal(table[name].cast(pa.string()), value))
+    return _rename(table, columns)
 
 
 def _rename(table: pa.Table, columns: Mapping[str, str]) -> pa.Table:

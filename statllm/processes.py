@@ -112,11 +112,11 @@ class StageProcesses:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 process_group=0,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent dies, even by kill -9 (Linux)."""
     if sys.platform == "linux":
         import ctypes
@@ -139,7 +139,7 @@ def serve(requests: socket.socket, forks: bool) -> None:
         output, theirs = os.pipe()
         child = os.fork()
         if child == 0:
-            _die_with_parent()
+            die_with_parent()
             requests.close()
             os.close(output)
             os.dup2(theirs, sys.stdout.fileno())

@@ -22,15 +22,19 @@ from statllm.cli.common import (
     mapping,
     table_of,
 )
-from statllm.cli.settings import with_settings
+from statllm.cli.engine import Stored, engine_settings, part_progress
+from statllm.cli.settings import validated, with_settings
+from statllm.engines.settings import EngineSettings
 from statllm.errors import InputError
 from statllm.scoring import ScoringSettings
 
 
-@with_settings(ScoringSettings)
+@with_settings(ScoringSettings, EngineSettings)
 def score(
     source: InputFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet, JSONL.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Parquet, JSONL; with --engine also a folder.")
+    ],
     prompt_id: PromptId = None,
     prompt: Prompt = None,
     response: Response = None,
@@ -55,12 +59,14 @@ def score(
         statllm score samples.parquet -o s.parquet --metrics all --nli models/deberta-mnli
 
         statllm score samples.parquet -o s.parquet --metrics eigenscore --embedder models/minilm
+
+        statllm score huge.parquet -o scores --engine local --workers 8
     """
     from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.scoring import score as run
 
-    check_output(output)
+    scoring, engine = engine_settings(settings or {}, ScoringSettings)
     columns = mapping(
         prompt_id=prompt_id,
         prompt=prompt,
@@ -69,16 +75,25 @@ def score(
         reference=reference,
         reward=reward,
     )
-    generations = Generations.read(source, columns, conditions(where))
-    scored = run(generations, **(settings or {}))
-    scored.write(output)
+    scored: Any
+    if engine is None:
+        check_output(output)
+        scored = run(Generations.read(source, columns, conditions(where)), **scoring)
+        scored.write(output)
+    else:
+        from statllm.engines import Source, score_file
+
+        with part_progress() as on_part:
+            given = Source(source, columns, conditions(where))
+            score_file(given, output, validated(ScoringSettings, scoring), engine, on_part)
+        scored = Stored(output)
     out = console()
     out.print(estimates(f"{output}: {scored.n_prompts} prompts", _figures(scored)))
     if "stop_rule" in scored:
         from statllm.sampling.stopping import bias_note
 
         out.print(f"sampling stopped by rule: {bias_note('few')}")
-    if (settings or {}).get("metrics") and "majority_answer_correct" in scored:
+    if scoring.get("metrics") and "majority_answer_correct" in scored:
         ranking = _ranking(scored)
         if ranking is not None:
             out.print(ranking)
@@ -127,7 +142,7 @@ def _ranking(scored: Any) -> Any:
     from statllm.report.uncertainty.ranking import rank
     from statllm.report.uncertainty.scores import read_answers, score_columns
 
-    names = score_columns(scored.table.column_names)
+    names = score_columns(scored.column_names)
     right = _numbers(scored, "majority_answer_correct")
     try:
         answers = read_answers({name: _numbers(scored, name.lstrip("-")) for name in names}, right)

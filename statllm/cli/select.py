@@ -23,7 +23,9 @@ from statllm.cli.common import (
     table_of,
 )
 from statllm.cli.deduplicate import decontaminate, near_duplicates
+from statllm.cli.engine import engine_settings, part_progress
 from statllm.cli.settings import with_settings
+from statllm.engines.settings import EngineSettings
 from statllm.selection import RULES
 
 select = typer.Typer(
@@ -101,7 +103,7 @@ def _command(rule: str) -> Callable[..., None]:
         _run(rule, source, columns, where, output, ledger, base, settings or {})
 
     command.__doc__ = _HELP.get(rule)
-    return with_settings(RULES[rule].settings)(command)
+    return with_settings(RULES[rule].settings, EngineSettings)(command)
 
 
 def _preset(rule: str, name: str, iteration: int) -> Any:
@@ -129,17 +131,27 @@ def _run(
     from statllm.selection import select as apply
     from statllm.selection import settings_of
 
-    check_output(output)
-    check_output(ledger)
+    changes, engine = engine_settings(changes, RULES[rule].settings)
     settings = settings_of(rule, base, **changes)
-    generations = Generations.read(source, columns, conditions(where))
-    selection = apply(rule, generations, settings)
-    selection.write(output, ledger)
+    if engine is None:
+        check_output(output)
+        check_output(ledger)
+        selection = apply(rule, Generations.read(source, columns, conditions(where)), settings)
+        selection.write(output, ledger)
+        n_pairs, counts, thresholds = (
+            selection.pairs.num_rows, selection.counts(), selection.thresholds
+        )  # fmt: skip
+    else:
+        from statllm.engines import Source, select_file
+
+        given = Source(source, columns, conditions(where))
+        with part_progress() as on_part:
+            found = select_file(rule, given, output, ledger, settings, engine, on_part)
+        n_pairs, counts, thresholds = found.n_pairs, found.counts, found.thresholds
     out = console()
-    rows = [(reason, count) for reason, count in selection.counts().items()]
-    rows.append(("all prompts", selection.ledger.num_rows))
-    out.print(table_of(f"{output}: {selection.pairs.num_rows} pairs", ("reason", "prompts"), rows))
-    for name, bound in selection.thresholds.items():
+    rows = [*counts.items(), ("all prompts", sum(counts.values()))]
+    out.print(table_of(f"{output}: {n_pairs} pairs", ("reason", "prompts"), rows))
+    for name, bound in thresholds.items():
         out.print(f"{name} = {bound:.6g}")
 
 

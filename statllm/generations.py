@@ -24,6 +24,8 @@ SAMPLE_COLUMNS: Mapping[str, str] = {
     "pool": "string",
     "correct": "bool",
     "reward": "double",
+    "reward_sd": "double",
+    "reward_objectives": "list<double>",
     "ratings": "list<double>",
     "logprob": "double",
     "n_tokens": "int32",

@@ -17,12 +17,15 @@ LAYERS = [
     {"generations", "_formats", "_validate", "pairs"},
     {"scoring", "models"},
     {"selection", "sampling", "training"},
-    {"recipe", "stages", "evaluation", "processes", "loop"},
+    {"recipe", "stages", "engines", "evaluation", "processes", "loop"},
     {"report", "integrations"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-HEAVY = {"torch", "transformers", "trl", "matplotlib", "pandas", "statsmodels", "datasets"}
+HEAVY = {
+    "torch", "transformers", "trl", "matplotlib", "pandas", "statsmodels", "datasets", "ray",
+    "openai",
+}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

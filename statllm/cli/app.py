@@ -11,12 +11,16 @@ from statllm.cli.calibrate import calibrate
 from statllm.cli.compare import compare
 from statllm.cli.conformal import conformal
 from statllm.cli.demo import demo
+from statllm.cli.judge import judge
+from statllm.cli.prompts import prompts
 from statllm.cli.report import report
+from statllm.cli.reward import reward
 from statllm.cli.run import run
 from statllm.cli.sample import sample
 from statllm.cli.score import score
 from statllm.cli.select import select
 from statllm.cli.train import train
+from statllm.cli.train_reward import train_reward
 
 app = typer.Typer(
     name="statllm",
@@ -43,7 +47,9 @@ def _options(
     """Hold the options that come before a verb."""
 
 
-for verb in (demo, sample, score, calibrate, train, run, compare, report):
+for verb in (demo, sample, reward, score, judge, calibrate, train, run, compare, report):
     app.command()(verb)
+app.command()(train_reward)
 app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")
+app.add_typer(prompts, name="prompts")

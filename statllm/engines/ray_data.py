@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from statllm.engines.job import Job
@@ -37,6 +38,7 @@ def outcomes(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
+        import ray.data
     except ImportError as error:
         raise InputError("engine ray needs Ray: pip install 'ray[data]'") from error
     started = not ray.is_initialized()
@@ -44,17 +46,20 @@ def outcomes(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
         options: dict[str, Any] = {"address": settings.address}
         if settings.address is None:
             options = {"num_cpus": settings.workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="warning", **options)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        size = settings.workers or int(ray.cluster_resources().get("CPU", 1))
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        resources: Callable[[], dict[str, float]] = ray.cluster_resources
+        size = settings.workers or int(resources().get("CPU", 1))
         size = min(size, len(job.parts))
         numbers = ray.data.from_items(
             list(range(len(job.parts))), override_num_blocks=len(job.parts)
         )
+        actor: Any = _Actor
         done = numbers.map(
-            _Actor,
+            actor,
             fn_constructor_args=(job,),
             compute=ray.data.ActorPoolStrategy(size=size),
             num_cpus=1,

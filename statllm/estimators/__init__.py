@@ -146,6 +146,15 @@ from statllm.estimators.raters import (
     RaterNoise,
     rater_noise,
 )
+from statllm.estimators.reward_gaps import (
+    RewardGaps,
+    ensemble_gaps,
+    laplace_gaps,
+)
+from statllm.estimators.reward_laplace import (
+    BradleyTerryFit,
+    fit_bradley_terry,
+)
 from statllm.estimators.rewards import (
     RewardSummary,
     reward_summary,
@@ -229,6 +238,7 @@ __all__ = [
     "AnswerStream",
     "BayesianBinning",
     "Beta",
+    "BradleyTerryFit",
     "CalibrationMonitor",
     "CalibrationReport",
     "ClaimCentrality",
@@ -263,6 +273,7 @@ __all__ = [
     "RaterNoise",
     "Rejection",
     "ReliabilityCurve",
+    "RewardGaps",
     "RewardSummary",
     "RiskControl",
     "ScoreDecomposition",
@@ -324,9 +335,11 @@ __all__ = [
     "eigenscore",
     "eigenvalue_uncertainty",
     "elo_from_battles",
+    "ensemble_gaps",
     "entropy",
     "fact_test",
     "fisher_rao",
+    "fit_bradley_terry",
     "focus",
     "goodman",
     "group_confidence",
@@ -340,6 +353,7 @@ __all__ = [
     "kernel_language_entropy",
     "kolmogorov_smirnov_calibration",
     "kuiper_calibration",
+    "laplace_gaps",
     "learn_then_test",
     "ledoit_wolf",
     "lexical_similarity",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.generations import SAMPLE_COLUMNS, Generations
+from statllm.sampling.failures import Failure, SamplesMissing, missing_samples, write_failures
 from statllm.sampling.progress import SamplingProgress
 from statllm.sampling.settings import SamplingSettings
 from statllm.sampling.shards import SAMPLED_COLUMNS, Shards, sampled_rows
@@ -58,10 +59,16 @@ def sample(
     which statistics of such samples still mean what they say. The texts of a prompt are the first
     of those that it gets without stopping, bit for bit.
 
+    **Servers.** With backend openai, whatever a server fails to answer, all other prompts get their
+    samples, and each answer is kept as it arrives. If any sample is missing in the end, the output
+    isn't written (unless `settings.allow_failures`); ``<out>.failures.jsonl`` lists what is
+    missing, and the same call asks for that and nothing else.
+
     Parameters
     ----------
     model : path, hub name, or (model, tokenizer)
-        What is loaded already is used as it is, whatever `dtype` and `device` say.
+        What is loaded already is used as it is, whatever `dtype` and `device` say. With backend
+        openai: a model folder, or the server's name for a model.
     prompts : pa.Table
         One row per prompt: ``prompt_id`` (unique), ``prompt`` (a string, sent as it is, or a
         list of ``{role, content}`` messages, sent through the chat template). Other columns
@@ -92,6 +99,8 @@ def sample(
         If the model can't be loaded; if a prompt is null, empty or too long, or a prompt_id
         occurs twice; if the table already holds a column that the sampler writes; if a prompt has
         more different answers than `settings.n_answers`.
+    SamplesMissing
+        An `InputError` with ``failures``, if a server has failed some samples.
 
     Examples
     --------
@@ -110,62 +119,96 @@ def sample(
     prompts = _checked(prompts, STOP_COLUMNS if scoring else ())
     if scoring:
         check_scoring(scoring)
-    backend, digest, name = _opened(model, settings)
-    label = f"{name}@{digest[:12]}"
+    path = None if out is None else Path(out)
+    backend, digest, label = _opened(model, settings)
+    # a server's answers cost time and money: they are kept before their shard is complete
+    keep_answers: Callable[[Path | None], None] | None = getattr(backend, "begin", None)
+    failures: list[Failure] = []
 
     try:
         ids: list[str] = prompts["prompt_id"].to_pylist()
         encoded = backend.encode(ids, prompts["prompt"].to_pylist())
-        shards = Shards(prompts, None if out is None else Path(out), settings, digest, scoring)
+        shards = Shards(prompts, path, settings, digest, scoring)
         with SamplingProgress(len(ids) * settings.n, shown=progress) as line:
 
-            def make(rows: slice) -> pa.Table:
-                part = prompts.slice(rows.start, rows.stop - rows.start)
+            def draw(rows: list[int]) -> pa.Table:
+                part = prompts.take(pa.array(rows, pa.int64()))
+                names, asked = [ids[row] for row in rows], [encoded[row] for row in rows]
                 if scoring:
-                    drawn = sample_until_decided(backend, ids[rows], encoded[rows], scoring, line)
+                    drawn = sample_until_decided(backend, names, asked, scoring, line)
                     counts = np.array([len(one.decoded) for one in drawn], dtype=np.int64)
                     decoded = [sample for one in drawn for sample in one.decoded]
                     texts = [text for one in drawn for text in one.texts]
                 else:
                     counts = np.full(part.num_rows, settings.n)
-                    decoded = backend.sample(
-                        ids[rows], encoded[rows], range(settings.n), line.advance
-                    )
+                    decoded = backend.sample(names, asked, range(settings.n), line.advance)
                     texts = backend.text([result.token_ids.tolist() for result in decoded])
-                table = sampled_rows(part, encoded[rows], decoded, texts, counts, settings, label)
+                table = sampled_rows(part, asked, decoded, texts, counts, settings, label)
                 return with_decisions(table, drawn, settings) if scoring else table
 
-            return shards.collect(make, lambda rows: line.skip(rows * settings.n))
+            def make(rows: slice) -> pa.Table:
+                if keep_answers:
+                    keep_answers(shards.journal(rows))
+                left = list(range(rows.start, rows.stop))
+                while True:
+                    try:
+                        return draw(left)
+                    except SamplesMissing as missing:
+                        failures.extend(missing.failures)
+                        lost = {failure.prompt_id for failure in missing.failures}
+                        left = [row for row in left if ids[row] not in lost]
+
+            table = shards.collect(make, lambda rows: line.skip(rows * settings.n))
     finally:
         backend.close()
+    if path is not None:
+        write_failures(failures, path)
+    if failures and not settings.allow_failures:
+        raise missing_samples(failures, len(ids), path)
+    return table
 
 
 def _opened(
     model: str | Path | tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: SamplingSettings
 ) -> tuple[Backend, str, str]:
-    """The backend of the settings, a digest of the model's content, and its name."""
+    """The backend of the settings, a digest of the model's content, and the model's label."""
     from statllm.models import is_local, model_digest
     from statllm.sampling.transformers_backend import TransformersBackend
 
+    if settings.engine and settings.backend != "vllm":
+        raise InputError("engine arguments are vLLM's: they need backend vllm")
+    if settings.server and settings.backend != "openai":
+        raise InputError("a server needs backend openai")
+    if settings.backend == "openai":
+        if isinstance(model, tuple):
+            raise InputError("backend openai needs a model folder or the server's name of a model")
+        from statllm.sampling.openai_backend import OpenAIBackend
+
+        asked = OpenAIBackend(model, settings)
+        # of a model that only the server has, nothing but its name is known
+        label = _labelled(model, asked.digest) if is_local(model) else str(model)
+        return asked, asked.digest, label
     if settings.backend == "vllm":
         from statllm.sampling.vllm_backend import VllmBackend
 
         if isinstance(model, tuple) or not is_local(model):
             raise InputError("backend vllm needs a model folder")
-        return VllmBackend(model, settings), model_digest(model), _name(model)
-    if settings.engine:
-        raise InputError("engine arguments are vLLM's: they need backend vllm")
+        digest = model_digest(model)
+        return VllmBackend(model, settings), digest, _labelled(model, digest)
     if isinstance(model, tuple):
+        digest = model_digest(model[0])
         name = Path(model[0].name_or_path or "").name or type(model[0]).__name__
-        return TransformersBackend(*model, settings), model_digest(model[0]), name
+        return TransformersBackend(*model, settings), digest, f"{name}@{digest[:12]}"
     loaded = TransformersBackend.load(model, settings)
-    if is_local(model):
-        return loaded, model_digest(model), _name(model)
-    return loaded, model_digest(loaded.model), str(model)
+    digest = model_digest(model if is_local(model) else loaded.model)
+    return loaded, digest, _labelled(model, digest)
 
 
-def _name(folder: str | Path) -> str:
-    return Path(folder).expanduser().resolve().name
+def _labelled(model: str | Path, digest: str) -> str:
+    from statllm.models import is_local
+
+    name = Path(model).expanduser().resolve().name if is_local(model) else str(model)
+    return f"{name}@{digest[:12]}"
 
 
 def _checked(prompts: pa.Table, also: Sequence[str]) -> pa.Table:

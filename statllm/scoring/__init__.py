@@ -5,6 +5,7 @@ from statllm.scoring.canonical import canonical, canonical_column
 from statllm.scoring.embeddings import embed
 from statllm.scoring.equivalence import Equivalence, equivalent, merge_equivalent
 from statllm.scoring.nli import nli_logits
+from statllm.scoring.reward_models import RewardModel, add_rewards
 from statllm.scoring.score import score
 from statllm.scoring.settings import ScoringSettings
 from statllm.scoring.verifier import verify
@@ -12,7 +13,9 @@ from statllm.scoring.verifier import verify
 __all__ = [
     "AnswerRule",
     "Equivalence",
+    "RewardModel",
     "ScoringSettings",
+    "add_rewards",
     "canonical",
     "canonical_column",
     "embed",

@@ -126,12 +126,22 @@ class BinSums:
         return self.rows.weight * (self.rows.residual - self.gap[self.number])
 
     def _pseudo(self, of: Literal["outcome", "residual"]) -> FloatArray:
-        """The squares that one row, or two, would add if the confidence were right."""
-        claimed = self.confidence * (1 - self.confidence) * (2 if of == "outcome" else 1)
+        """The squares that one row, or two, would add if the confidence were right.
+
+        The squares of deviations from a weighted mean are too small by
+        p (1 - p) (2 sum w^3 / W - (sum w^2 / W)^2), one row's where weights are equal; the second
+        row adds the last term.
+        """
+        claimed = self.confidence * (1 - self.confidence)
         if self.rows.weights is None:
-            return claimed
-        squares = np.bincount(self.number, self.rows.weights**2, len(self.count))
-        return np.asarray(claimed * squares / self.count)
+            return claimed * (2 if of == "outcome" else 1)
+        squares, cubes = (
+            np.bincount(self.number, self.rows.weights**power, len(self.count)) for power in (2, 3)
+        )
+        lost = 2 * cubes / self.weight
+        if of == "residual":
+            lost -= (squares / self.weight) ** 2
+        return np.asarray(claimed * lost)
 
 
 def of(rows: Outcomes, cell: IntArray, n_cells: int) -> BinSums:

@@ -63,6 +63,12 @@ def cox(
     2 and G - 2 (Hotelling's): at 5 % it rejected 5 to 6 % of calibrated samples of 20, 40 and 200
     clusters, where chi-squared rejects 10, 8 and 6 %.
 
+    Calibration in the large holds the slope at 1, which it needn't be, so its error is always the
+    sandwich's. Without weights or clusters it is taken as it is, with the normal law: at 90 / 95 %
+    it covers 91 / 96 % of calibrated samples of 20 and 90 / 95 % of 50 and more, and the same
+    where the true slope is .6, where the inverse information's error covers 88 / 94 % of 20 and
+    87 / 93 % of any larger number.
+
     Parameters
     ----------
     confidence : array_like of float in (0, 1), shape (n,)
@@ -102,9 +108,10 @@ def cox(
     both, gain = _logistic(design, y, w, np.zeros(len(p)), np.array([0.0, 1.0]))
     alone, _ = _logistic(design[:, :1], y, w, logit, np.zeros(1))
     robust = rows.weights is not None or rows.clusters is not None
-    covariance = _logistic_covariance(design, both, np.zeros(len(p)), rows, robust)
-    variance = _logistic_covariance(design[:, :1], alone, logit, rows, robust)
-    how = "logistic regression" + (", sandwich errors" if robust else "")
+    n = rows.n_units
+    factor = n / max(n - 1, 1) if robust else 1.0
+    covariance = _logistic_covariance(design, both, np.zeros(len(p)), rows, robust) * factor
+    variance = _logistic_covariance(design[:, :1], alone, logit, rows, True) * factor
     se = np.sqrt(np.diag(covariance))
     if robust:
         off = both - np.array([0.0, 1.0])
@@ -112,7 +119,6 @@ def cox(
         statistic = float(off @ np.linalg.solve(covariance, off)) if finite else math.nan
     else:
         statistic = 2 * gain if len(rows) else math.nan
-    n = rows.n_units
     if robust:
         # The upper tail of F(2, d) at x is (1 + 2 x / d)^(-d / 2).
         log_p = -(n - 2) / 2 * math.log1p(statistic / (n - 1)) if n > 2 else math.nan
@@ -121,15 +127,20 @@ def cox(
         log_p, law = log_chi2(statistic, 2), "likelihood ratio"
     test = result(statistic, log_p, rows, f"Cox, intercept 0 and slope 1, {law}")
 
-    def estimate(value: float, error: float, name: str, unit: str) -> Estimate:
+    def estimate(value: float, error: float, name: str, unit: str, sandwich: bool) -> Estimate:
+        how = "logistic regression" + (", sandwich errors" if sandwich else "")
         interval_of = _t_interval(value, error, n - 1) if robust else None
         return Estimate(value, error, n, how, name, unit, interval_of)
 
     return CoxCalibration(
-        estimate(float(both[0]), float(se[0]), "calibration intercept", "log odds"),
-        estimate(float(both[1]), float(se[1]), "calibration slope", ""),
+        estimate(float(both[0]), float(se[0]), "calibration intercept", "log odds", robust),
+        estimate(float(both[1]), float(se[1]), "calibration slope", "", robust),
         estimate(
-            float(alone[0]), float(np.sqrt(variance[0, 0])), "calibration in the large", "log odds"
+            float(alone[0]),
+            float(np.sqrt(variance[0, 0])),
+            "calibration in the large",
+            "log odds",
+            True,
         ),
         test,
     )
@@ -181,21 +192,20 @@ def _logistic(
 
 
 def _logistic_covariance(
-    x: FloatArray, beta: FloatArray, offset: FloatArray, rows: Outcomes, robust: bool
+    x: FloatArray, beta: FloatArray, offset: FloatArray, rows: Outcomes, sandwich: bool
 ) -> FloatArray:
-    """Inverse information, or the sandwich with clusters' scores."""
+    """Inverse information, or the sandwich of the scores of rows or clusters."""
     if np.isnan(beta).any():
         return np.full((len(beta), len(beta)), np.nan)
     w = rows.weight
     fitted = _expit(x @ beta + offset)
     bread = np.linalg.inv((x * (w * fitted * (1 - fitted))[:, None]).T @ x)
-    if not robust:
+    if not sandwich:
         return np.asarray(bread, dtype=np.float64)
     scores = x * (w * (rows.outcome - fitted))[:, None]
     if rows.clusters is not None:
         scores = np.column_stack([_sums(rows.clusters, column) for column in scores.T])
-    n = rows.n_units
-    return np.asarray(bread @ (scores.T @ scores) @ bread * (n / max(n - 1, 1)), dtype=np.float64)
+    return np.asarray(bread @ (scores.T @ scores) @ bread, dtype=np.float64)
 
 
 def _sums(group: IntArray, values: FloatArray) -> FloatArray:

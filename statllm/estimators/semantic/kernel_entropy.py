@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -9,11 +11,15 @@ from numpy.typing import NDArray
 
 from statllm.errors import InputError
 from statllm.estimators import _answers
-from statllm.estimators.semantic.graph import per_prompt
 from statllm.estimators.semantic.pairwise import Pairwise, checked_similarities
+from statllm.ragged import Ragged
 
 FloatArray = NDArray[np.float64]
 Scale = Literal["anchored", "log_k", "nats"]
+
+_CHUNK = 1 << 15  # pairs worked on at a time: 256 kB of float64, so that steps stay in the cache
+_SQUARINGS = 10  # each doubles the rounding error
+_TAYLOR = 1.0 / np.array([math.factorial(j) for j in range(16)]).reshape(4, 4)
 
 
 def kernel_language_entropy(
@@ -63,8 +69,8 @@ def kernel_language_entropy(
     Raises
     ------
     InputError
-        If a similarity is NaN or outside 0 to 1, an option isn't positive, or a sample has no
-        cluster.
+        If a similarity is NaN or outside 0 to 1, an option isn't positive and finite, or a sample
+        has no cluster.
 
     Notes
     -----
@@ -84,8 +90,9 @@ def kernel_language_entropy(
     >>> kernel_language_entropy(pairs, kernel="matern").round(4)
     array([1.    , 0.    , 0.8724])
     """
-    if not min(time, nu, kappa) > 0:
-        raise InputError(f"time, nu and kappa must be positive, not {time}, {nu} and {kappa}")
+    if not (min(time, nu, kappa) > 0 and max(time, nu, kappa) < math.inf):
+        given = f"{time}, {nu} and {kappa}"
+        raise InputError(f"time, nu and kappa must be positive and finite, not {given}")
     if scale not in ("anchored", "log_k", "nats"):
         raise InputError(f"scale must be anchored, log_k or nats, not {scale!r}")
     if kernel not in ("heat", "matern"):
@@ -93,47 +100,118 @@ def kernel_language_entropy(
     if not 0 <= weight <= 1:
         raise InputError(f"weight must lie between 0 and 1, not {weight}")
 
+    function = _heat_or_matern(kernel, time, nu, kappa)
+    similarity = checked_similarities(similarity)
+    codes = None if labels is None else _codes(labels, similarity)
+
     def unit(stack: FloatArray) -> FloatArray:
-        values, vectors = np.linalg.eigh(_laplacian(stack + stack.transpose(0, 2, 1)))
-        values = np.maximum(values, 0.0)  # rounding
-        if kernel == "heat":
-            shape = np.exp(-time * values)
-        else:
-            shape = (2 * nu / kappa**2 + values) ** -nu
-        found = (vectors * shape[:, None]) @ vectors.transpose(0, 2, 1)
+        found = function(stack + stack.transpose(0, 2, 1))
         root = np.sqrt(np.einsum("nii->ni", found))
         return np.asarray(found / (root[:, :, None] * root[:, None, :] * stack.shape[1]))
 
-    def scaled(mixture: FloatArray) -> FloatArray:
-        k = mixture.shape[1]
-        value = _von_neumann(mixture)
-        if scale == "nats":
-            return value
-        if k == 1:
-            return np.full(len(mixture), np.nan)
-        alike = 0.0
-        if scale == "anchored":
-            one = unit(np.ones((1, k, k)))
-            if labels is not None:
-                one = weight * one + (1 - weight) / k
-            alike = float(_von_neumann(one)[0])
-        return np.asarray((value - alike) / (np.log(k) - alike))
+    def alike(k: int) -> float:
+        one = unit(np.ones((1, k, k)))
+        if codes is not None:
+            one = weight * one + (1 - weight) / k
+        return float(_von_neumann(one)[0])
 
-    if labels is None:
-        return per_prompt(similarity, lambda stack: scaled(unit(stack)))
-    similarity = checked_similarities(similarity)
+    out = np.full(len(similarity), np.nan)
+    for rows, block in similarity.blocks():
+        k = block.shape[1]
+        step = max(1, _CHUNK // (k * k))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            mixture = unit(block[start : start + step])
+            if codes is not None:
+                own = codes.values[codes.offsets[part][:, None] + np.arange(k)]
+                same = (own[:, :, None] == own[:, None, :]) / k
+                mixture = weight * mixture + (1 - weight) * same
+            out[part] = _von_neumann(mixture)
+        if scale != "nats":
+            low = alike(k) if scale == "anchored" else 0.0
+            out[rows] = (out[rows] - low) / (np.log(k) - low) if k > 1 else np.nan
+    return out
+
+
+def _codes(labels: Any, similarity: Pairwise) -> Ragged:
+    """A number for the cluster of each sample."""
     codes = _answers.encode(labels)[0]
     if not np.array_equal(codes.offsets, similarity.sample_offsets):
         raise InputError("labels must have as many values per prompt as there are samples")
     if (codes.values < 0).any():
         raise InputError("labels must not be missing: every sample needs a cluster")
-    out = np.full(len(similarity), np.nan)
-    for rows, stack in similarity.blocks():
-        k = stack.shape[1]
-        own = codes.values[codes.offsets[rows][:, None] + np.arange(k)]
-        same = (own[:, :, None] == own[:, None, :]) / k
-        out[rows] = scaled(weight * unit(stack) + (1 - weight) * same)
-    return out
+    return codes
+
+
+def _heat_or_matern(
+    kernel: str, time: float, nu: float, kappa: float
+) -> Callable[[FloatArray], FloatArray]:
+    """The function of stacked graphs' weights that gives their kernels."""
+    heat = _Heat(time)
+
+    def by_eigenvalues(weights: FloatArray) -> FloatArray:
+        values, vectors = np.linalg.eigh(_laplacian(weights))
+        values = np.maximum(values, 0.0)  # rounding
+        if kernel == "heat":
+            shape = np.exp(-time * values)
+        else:
+            shape = (2 * nu / kappa**2 + values) ** -nu
+        return np.asarray((vectors * shape[:, None]) @ vectors.transpose(0, 2, 1))
+
+    def by_products(weights: FloatArray) -> FloatArray:
+        within_reach = heat.squarings(weights.shape[1]) <= _SQUARINGS
+        return heat(weights) if within_reach else by_eigenvalues(weights)
+
+    return by_products if kernel == "heat" else by_eigenvalues
+
+
+class _Heat:
+    """exp(-time L) of stacked graphs, by products alone: a third of the time of `eigh`.
+
+    With d the largest degree, exp(-time L) = exp(-time d) exp(time (d I - L)). No entry of
+    d I - L is negative, so that nothing cancels in the Taylor series; where time d is at most 1,
+    16 powers leave out less than 1e-15. Else time is halved until it is, and the result squared
+    as often. Room for the matrices is kept from call to call: getting it anew takes as long as
+    the products.
+    """
+
+    def __init__(self, time: float) -> None:
+        self.time = time
+        self.room = np.empty((11, 0, 0, 0))
+
+    def squarings(self, k: int) -> int:
+        """How often to halve the time; a degree is at most 2k, since weights are at most 2."""
+        return max(0, math.ceil(math.log2(self.time) + math.log2(2 * k)))
+
+    def __call__(self, weights: FloatArray) -> FloatArray:
+        """The kernels, which the next call overwrites."""
+        n, k = weights.shape[:2]
+        if self.room.shape[1] < n or self.room.shape[2] != k:
+            self.room = np.empty((11, n, k, k))
+        powers = self.room[:4].reshape(-1, 4, k, k)[:n]  # of each matrix: 1, B, B², B³
+        cubics = self.room[4:8].reshape(-1, 4, k, k)[:n]
+        fourth, found, other = self.room[8:, :n]
+        time = math.ldexp(self.time, -self.squarings(k))
+        degree = weights.sum(axis=2)
+        most = degree.max(axis=1)
+        powers[:, 0] = np.eye(k)
+        np.multiply(weights, time, out=powers[:, 1])
+        powers[:, 1, np.arange(k), np.arange(k)] += time * (most[:, None] - degree)
+        np.matmul(powers[:, 1], powers[:, 1], out=powers[:, 2])
+        np.matmul(powers[:, 2], powers[:, 1], out=powers[:, 3])
+        np.matmul(powers[:, 2], powers[:, 2], out=fourth)
+        # Horner's rule in B⁴ with cubics for coefficients (Paterson and Stockmeyer 1973).
+        np.matmul(_TAYLOR, powers.reshape(n, 4, k * k), out=cubics.reshape(n, 4, k * k))
+        np.divide(fourth, math.factorial(16), out=found)
+        found += cubics[:, 3]
+        for j in (2, 1, 0):
+            np.matmul(fourth, found, out=other)
+            np.add(other, cubics[:, j], out=found)
+        found *= np.exp(-time * most)[:, None, None]
+        for _ in range(self.squarings(k)):
+            np.matmul(found, found, out=other)
+            found, other = other, found
+        return np.asarray(found)
 
 
 def _laplacian(weights: FloatArray) -> FloatArray:

@@ -1,5 +1,9 @@
 """Language models as judges: what they are asked, what they said, and whether it can be trusted."""
 
+from statllm.scoring.judges._steps import Judged
+from statllm.scoring.judges.asking import JudgeModel, Question, ask
+from statllm.scoring.judges.criteria import LAYERS, LayeredRates, layered_rates, read_criteria
+from statllm.scoring.judges.judging import judge
 from statllm.scoring.judges.pairwise import (
     CombinedVerdicts,
     SwapAudit,
@@ -17,6 +21,8 @@ from statllm.scoring.judges.prompts import (
     read_verdicts,
     template_names,
 )
+from statllm.scoring.judges.schedule import pairings
+from statllm.scoring.judges.settings import JudgeSettings
 from statllm.scoring.judges.verdicts import (
     REASONS,
     Verdicts,
@@ -24,24 +30,37 @@ from statllm.scoring.judges.verdicts import (
     parse_pairwise,
     parse_scores,
 )
+from statllm.scoring.judges.yes_no import YesNoJudge
 
 __all__ = [
+    "LAYERS",
     "REASONS",
     "CombinedVerdicts",
+    "JudgeModel",
+    "JudgeSettings",
     "JudgeTemplate",
+    "Judged",
+    "LayeredRates",
+    "Question",
     "SwapAudit",
     "VerdictSummary",
     "Verdicts",
+    "YesNoJudge",
+    "ask",
     "audit_swaps",
     "battle_matrix",
     "combine_orders",
     "first_place_share",
     "first_place_test",
+    "judge",
+    "layered_rates",
     "load_template",
+    "pairings",
     "pairwise_prompts",
     "parse_pairwise",
     "parse_scores",
     "pointwise_prompts",
+    "read_criteria",
     "read_verdicts",
     "template_names",
 ]

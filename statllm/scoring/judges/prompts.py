@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 import pyarrow as pa
 
 from statllm.errors import InputError
+from statllm.scoring.judges.schedule import pairings
 from statllm.scoring.judges.verdicts import (
     PairwiseGrammar,
     ScoreGrammar,
@@ -21,10 +22,19 @@ from statllm.scoring.judges.verdicts import (
     parse_scores,
 )
 
-Mode = Literal["pointwise", "pairwise"]
+Mode = Literal["pointwise", "pairwise", "yes-no"]
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-_RESPONSES = {"pointwise": {"response"}, "pairwise": {"response_a", "response_b"}}
+_RESPONSES = {
+    "pointwise": {"response"},
+    "pairwise": {"response_a", "response_b"},
+    "yes-no": {"response"},
+}
+_GRAMMARS = {
+    "pointwise": get_args(ScoreGrammar),
+    "pairwise": get_args(PairwiseGrammar),
+    "yes-no": ("next_token",),
+}
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
@@ -37,9 +47,10 @@ class JudgeTemplate:
     name : str
     version : int
         Grows with every change of the wording; verdicts of different versions don't mix.
-    mode : {"pointwise", "pairwise"}
+    mode : {"pointwise", "pairwise", "yes-no"}
     grammar : str
-        Of `parse_pairwise` or `parse_scores`.
+        Of `parse_pairwise` or `parse_scores`; ``"next_token"`` for yes-no, where nothing is
+        written: the probabilities of the two words are the verdict.
     user : str
         With {prompt}, {reference}, and {response} or both {response_a} and {response_b}; any
         other placeholder is filled from `extra`.
@@ -47,6 +58,9 @@ class JudgeTemplate:
         May be empty; the same placeholders.
     low, high : float, optional
         Ends of the scale, pointwise only.
+    parts : mapping of str to (float, float), optional
+        Of grammar ``"json"``: the score is the sum of these fields, each of which has its own
+        scale.
     """
 
     name: str
@@ -57,19 +71,24 @@ class JudgeTemplate:
     system: str = ""
     low: float | None = None
     high: float | None = None
+    parts: Mapping[str, Sequence[float]] | None = None
 
     def __post_init__(self) -> None:
         where = f"judge template '{self.name}'"
         if self.mode not in get_args(Mode):
-            raise InputError(f"{where}: mode must be pointwise or pairwise, not '{self.mode}'")
+            raise InputError(
+                f"{where}: mode must be pointwise, pairwise or yes-no, not '{self.mode}'"
+            )
         if type(self.version) is not int or self.version < 1:
             raise InputError(f"{where}: version must be a whole number from 1, not {self.version}")
-        grammars = get_args(PairwiseGrammar if self.mode == "pairwise" else ScoreGrammar)
+        grammars = _GRAMMARS[self.mode]
         if self.grammar not in grammars:
             raise InputError(f"{where}: grammar must be one of {', '.join(grammars)}")
         if (self.mode == "pointwise") != (self.low is not None and self.high is not None):
             raise InputError(f"{where}: low and high belong to pointwise templates, both of them")
-        others = _RESPONSES["pairwise" if self.mode == "pointwise" else "pointwise"]
+        if self.parts is not None and (self.mode, self.grammar) != ("pointwise", "json"):
+            raise InputError(f"{where}: parts belong to pointwise templates with grammar json")
+        others = _RESPONSES["pointwise" if self.mode == "pairwise" else "pairwise"]
         missing, wrong = _RESPONSES[self.mode] - self.placeholders, others & self.placeholders
         if missing or wrong:
             raise InputError(f"{where}: {self.mode} needs {sorted(_RESPONSES[self.mode])} alone")
@@ -97,8 +116,8 @@ def template_names() -> list[str]:
 
     Examples
     --------
-    >>> template_names()[-1]
-    'pointwise_quality'
+    >>> template_names()[0]
+    'document_reasoning'
     """
     folder = files("statllm.scoring.judges") / "templates"
     return sorted(f.name[: -len(".yaml")] for f in folder.iterdir() if f.name.endswith(".yaml"))
@@ -142,6 +161,7 @@ def pairwise_prompts(
     responses: Any,
     references: Sequence[str] | None = None,
     extra: Mapping[str, str] | None = None,
+    pairs: Sequence[Sequence[tuple[int, int]]] | None = None,
 ) -> pa.Table:
     """Ask about every ordered pair of each prompt's responses, so about every pair twice.
 
@@ -155,6 +175,8 @@ def pairwise_prompts(
     references : sequence of str, optional
     extra : mapping, optional
         Values of further placeholders, the same for all.
+    pairs : sequence of n sequences of (int, int), optional
+        The unordered pairs of each prompt that meet, as `pairings` makes them; default all.
 
     Returns
     -------
@@ -175,12 +197,17 @@ def pairwise_prompts(
     >>> asked["first"].to_pylist(), asked["second"].to_pylist()
     ([0, 1], [1, 0])
     """
+    items = _items(template, "pairwise", prompts, responses, references, extra)
+    if pairs is not None and len(pairs) != len(items):
+        raise InputError(f"pairs of {len(pairs)} prompts were given for {len(items)}")
     rows = [
-        ({"prompt": i, "first": a, "second": b}, {"response_a": one, "response_b": other}, fields)
-        for i, fields, texts in _items(template, "pairwise", prompts, responses, references, extra)
-        for a, one in enumerate(texts)
-        for b, other in enumerate(texts)
-        if a != b
+        (
+            {"prompt": i, "first": a, "second": b},
+            {"response_a": texts[a], "response_b": texts[b]},
+            fields,
+        )
+        for i, fields, texts in items
+        for a, b in _both_orders(pairings(len(texts)) if pairs is None else pairs[i])
     ]
     return _table(template, ("prompt", "first", "second"), rows)
 
@@ -194,7 +221,8 @@ def pointwise_prompts(
 ) -> pa.Table:
     """Ask about every response by itself.
 
-    Parameters and errors as for `pairwise_prompts`; the template is of mode ``"pointwise"``.
+    Parameters and errors as for `pairwise_prompts`; the template is of mode ``"pointwise"`` or
+    ``"yes-no"``.
 
     Returns
     -------
@@ -210,7 +238,14 @@ def pointwise_prompts(
     """
     rows = [
         ({"prompt": i, "response": k}, {"response": text}, fields)
-        for i, fields, texts in _items(template, "pointwise", prompts, responses, references, extra)
+        for i, fields, texts in _items(
+            template,
+            "yes-no" if template.mode == "yes-no" else "pointwise",
+            prompts,
+            responses,
+            references,
+            extra,
+        )
         for k, text in enumerate(texts)
     ]
     return _table(template, ("prompt", "response"), rows)
@@ -224,11 +259,14 @@ def read_verdicts(template: JudgeTemplate, texts: Any) -> Verdicts:
     >>> read_verdicts(load_template("pairwise_quality"), ["A errs. [[B]]"]).to_numpy()
     array([-1.])
     """
+    if template.mode == "yes-no":
+        raise InputError(f"judge template '{template.name}' has verdicts without texts")
     if template.mode == "pairwise":
         return parse_pairwise(texts, cast(PairwiseGrammar, template.grammar))
     assert template.low is not None  # the template checked both
     assert template.high is not None
-    return parse_scores(texts, template.low, template.high, cast(ScoreGrammar, template.grammar))
+    grammar = cast(ScoreGrammar, template.grammar)
+    return parse_scores(texts, template.low, template.high, grammar, parts=template.parts)
 
 
 def _items(
@@ -272,6 +310,10 @@ def _items(
         )
         for i, texts in enumerate(columns["responses"])
     ]
+
+
+def _both_orders(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    return sorted(order for a, b in pairs for order in ((a, b), (b, a)))
 
 
 def _plain(column: Any) -> list[Any]:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
@@ -132,15 +132,26 @@ class Verdicts:
     @property
     def summary(self) -> VerdictSummary:
         """The counts."""
-        failed = Counter(reason for reason in self.reason.to_pylist() if reason is not None)
-        parsed = Counter(value for value in self.value.to_pylist() if value is not None)
-        return VerdictSummary(
-            len(self.value),
-            parsed.total(),
-            failed.total(),
-            dict(sorted(failed.items())),
-            dict(sorted(parsed.items())),
-        )
+        return summarise(self.value.to_pylist(), self.reason.to_pylist())
+
+
+def summarise(values: Sequence[float | None], reasons: Sequence[str | None]) -> VerdictSummary:
+    """Count verdicts by value, and unreadable texts by reason.
+
+    Examples
+    --------
+    >>> summarise([1.0, None], [None, "empty"]).summary()
+    '1 of 2 verdicts read (1 empty)'
+    """
+    failed = Counter(reason for reason in reasons if reason is not None)
+    parsed = Counter(value for value in values if value is not None)
+    return VerdictSummary(
+        len(values),
+        parsed.total(),
+        failed.total(),
+        dict(sorted(failed.items())),
+        dict(sorted(parsed.items())),
+    )
 
 
 def parse_pairwise(
@@ -193,7 +204,12 @@ def parse_pairwise(
 
 
 def parse_scores(
-    texts: Any, low: float, high: float, grammar: ScoreGrammar = "label", key: str = "score"
+    texts: Any,
+    low: float,
+    high: float,
+    grammar: ScoreGrammar = "label",
+    key: str = "score",
+    parts: Mapping[str, Sequence[float]] | None = None,
 ) -> Verdicts:
     """Read the score that a judge gives.
 
@@ -209,6 +225,10 @@ def parse_scores(
         under `key`. What counts as given and as a contradiction is as for `parse_pairwise`.
     key : str
         For ``"json"``.
+    parts : mapping of str to (low, high), optional
+        For ``"json"``: the score is the sum of these fields, each within its own scale, as of a
+        rubric with points. A field that is missing or twice different leaves none. What the judge
+        itself gives as the sum, under `key`, may be left out but not be another number.
 
     Returns
     -------
@@ -227,11 +247,16 @@ def parse_scores(
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"the scale must have low < high, not {low} and {high}")
+    if parts is not None and grammar != "json":
+        raise InputError(f"parts of a score need grammar json, not '{grammar}'")
     number = partial(_score, low=low, high=high)
+    field = partial(_json_score, low=low, high=high)
     readers: dict[str, Callable[[str], float]] = {
         "label": partial(_given, token=_LABELLED_SCORE, value=number),
         "brackets": partial(_given, token=_BRACKET_SCORE, value=number),
-        "json": partial(_json_field, key=key, value=partial(_json_score, low=low, high=high)),
+        "json": partial(_json_sum, key=key, total=field, parts=parts)
+        if parts
+        else partial(_json_field, key=key, value=field),
     }
     return _parsed(texts, readers[_known(grammar, ScoreGrammar)])
 
@@ -356,6 +381,25 @@ def _json_field(text: str, key: str, value: Callable[[Any], float]) -> float:
     if len(read) > 1:
         _refuse("contradictory")
     return read.pop()
+
+
+def _json_sum(
+    text: str,
+    key: str,
+    total: Callable[[Any], float],
+    parts: Mapping[str, Sequence[float]],
+) -> float:
+    """The sum of the parts; a sum that the judge states must be the same."""
+    found = [
+        _json_field(text, name, partial(_json_score, low=low, high=high))
+        for name, (low, high) in parts.items()
+    ]
+    score = total(math.fsum(found))
+    if any(name == key for pairs in _json_objects(text) for name, _ in pairs):
+        stated = _json_field(text, key, total)
+        if abs(stated - score) > 1e-9:
+            _refuse("contradictory")
+    return score
 
 
 def _json_objects(text: str) -> list[list[tuple[str, Any]]]:

@@ -220,8 +220,9 @@ def test_cox_equals_statsmodels(how: str) -> None:
     fit = cox(p, y, **options)
     found = [fit.intercept.value, fit.slope.value, fit.intercept.se, fit.slope.se]
     assert found == pytest.approx([*known.params, *(known.bse * factor)], rel=1e-6)
+    # The slope is held at 1, so that its error is the sandwich's in any case.
     alone = sm.GLM(y, np.ones(300), sm.families.Binomial(), offset=logit, **model_options).fit(
-        **fit_options
+        **(fit_options or {"cov_type": "HC0"})
     )
     assert fit.in_the_large.value == pytest.approx(alone.params[0], rel=1e-6)
     assert fit.in_the_large.se == pytest.approx(alone.bse[0] * factor, rel=1e-6)

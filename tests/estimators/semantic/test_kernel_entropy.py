@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.linalg import expm, fractional_matrix_power, logm
+from scipy.special import entr
 
 from statllm.estimators.semantic.entropy import semantic_entropy
 from statllm.estimators.semantic.kernel_entropy import kernel_language_entropy
@@ -50,6 +51,44 @@ def test_kernels_equal_matrix_functions(kernel: str, nu: float, kappa: float) ->
     np.testing.assert_allclose(found, expected, rtol=1e-7)
 
 
+def graphs(k: int) -> list[np.ndarray]:
+    """Random, degenerate and disconnected graphs of k samples."""
+    rng = np.random.default_rng(k)
+    groups = rng.integers(0, 3, k)
+    rare = rng.random((k, k)) * (rng.random((k, k)) < 0.2)
+    path = np.eye(k) + np.eye(k, k=1)
+    star = np.eye(k)
+    star[0] = 1.0
+    weak = rng.random((k, k)) * 1e-9
+    made = [
+        *(rng.random((k, k)) for _ in range(3)), rng.integers(0, 3, (k, k)) / 2, np.ones((k, k)),
+        np.eye(k), 1.0 * np.equal.outer(groups, groups), rare, path, star, weak,
+    ]  # fmt: skip
+    for graph in made:
+        np.fill_diagonal(graph, 1.0)
+    return made
+
+
+@pytest.mark.parametrize("time", [1e-3, 0.3, 4.0, 60.0])
+@pytest.mark.parametrize("k", range(1, 21))
+def test_heat_of_every_size_and_shape(k: int, time: float) -> None:
+    """By products up to some time, by eigenvalues beyond (60 from k = 9 on)."""
+    blocks = graphs(k)
+    found = kernel_language_entropy(Pairwise.from_stack(np.array(blocks)), time, scale="nats")
+    kernels = [plain(block, "heat", 1, 1, time) for block in blocks]
+    values = [np.linalg.eigvalsh((kernel + kernel.T) / 2) for kernel in kernels]
+    expected = [entr(np.maximum(each, 0.0)).sum() for each in values]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_a_prompt_has_the_same_bits_whatever_others_there_are() -> None:
+    blocks = [random_block(10, seed) for seed in range(700)]  # more than one chunk
+    together = kernel_language_entropy(Pairwise.from_stack(np.array(blocks)))
+    for place in (0, 5, 326, 327, 328, 699):
+        alone = kernel_language_entropy(Pairwise.from_stack(blocks[place][None]))
+        assert alone[0] == together[place]
+
+
 def test_the_full_kernel_mixes_the_graph_with_the_clusters() -> None:
     blocks, labels = [random_block(5, 1), random_block(3, 2)], [[0, 0, 1, 1, 2], [0, 1, 0]]
     pairs = Pairwise.from_blocks(blocks)
@@ -79,6 +118,7 @@ def test_wrong_options_are_refused() -> None:
     pairs = Pairwise.from_stack([np.eye(2)])
     for options, match in [
         ({"nu": 0.0}, "must be positive"),
+        ({"time": np.inf}, "must be positive and finite"),
         ({"kernel": "rbf"}, "kernel must be"),
         ({"weight": 2.0}, "weight"),
         ({"labels": [[0]]}, "labels must have"),

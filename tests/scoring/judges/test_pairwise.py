@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from statllm.scoring.judges import (
 
 nan = float("nan")
 Floats = NDArray[np.float64]
-Cell = tuple[dict[str, str], Floats, Floats]
+Cell = tuple[dict[str, str], Floats, Floats, Floats]
 verdict = st.sampled_from([1.0, 0.0, -1.0, nan])
 orders = st.lists(st.tuples(verdict, verdict), max_size=30)
 
@@ -185,13 +186,15 @@ def llmbar(shared_data: Path) -> list[Cell]:
     for cell in published:
         group = groups[tuple(cell[key] for key in keys)]
         forward = group["winner_noswap"].map(by_output).to_numpy()
-        cells.append((cell, forward, -group["winner_swap"].map(by_output).to_numpy()))
+        backward = -group["winner_swap"].map(by_output).to_numpy()
+        gold = group["label"].map({1: 1.0, 2: -1.0}).to_numpy()
+        cells.append((cell, forward, backward, gold))
     return cells
 
 
 def test_llmbar_published_agreement(llmbar: list[Cell]) -> None:
     assert len(llmbar) == 325
-    for cell, forward, backward in llmbar:
+    for cell, forward, backward, _ in llmbar:
         count, n = cell["equal"].split("%")[0].split("=")[0].split("/")
         audit = audit_swaps(forward, backward)
         # The authors count a pair that failed in both orders as agreement; we leave it out.
@@ -203,7 +206,7 @@ def test_llmbar_published_agreement(llmbar: list[Cell]) -> None:
 
 def test_llmbar_position_bias_against_scipy(llmbar: list[Cell]) -> None:
     first = second = 0
-    for _, forward, backward in llmbar:
+    for _, forward, backward, _ in llmbar:
         audit = audit_swaps(forward, backward)
         place_1 = int(((forward == 1) & (backward == 1)).sum())
         place_2 = int(((forward == -1) & (backward == -1)).sum())
@@ -213,3 +216,45 @@ def test_llmbar_position_bias_against_scipy(llmbar: list[Cell]) -> None:
             assert audit.test.p_value == pytest.approx(expected)
         first, second = first + place_1, second + place_2
     assert (first, second) == (7102, 1949)  # the cross table of all stored pairs
+
+
+def test_llmbar_published_accuracy(llmbar: list[Cell]) -> None:
+    """Of either order, and of pairs that both orders get right."""
+    for cell, forward, backward, gold in llmbar:
+        both = combine_orders(forward, backward, inconsistent="null").outcome
+        for name, right in (
+            ("correct_False", forward == gold),
+            ("correct_True", backward == -gold),
+            ("correct_both", both == gold),
+        ):
+            count, n = cell[name].split(" = ")[0].split(" / ")
+            assert (int(right.sum()), len(right)) == (int(count), int(n))
+
+
+@pytest.mark.parametrize(
+    ("model", "first", "second", "biased"),
+    [
+        ("ChatGPT", 1363, 502, 1),
+        ("ChatGPT-0301", 1645, 115, 1),
+        ("Falcon", 2642, 31, 1),
+        ("GPT-4", 190, 433, -1),  # against the first place
+        ("LLaMA2", 602, 648, 0),
+        ("PaLM2", 660, 220, 1),
+    ],
+)
+def test_llmbar_position_bias_of_each_judge(
+    llmbar: list[Cell], model: str, first: int, second: int, biased: int
+) -> None:
+    cells = [cell for cell in llmbar if cell[0]["model"] == model]
+    forward, backward = (np.concatenate([cell[i] for cell in cells]) for i in (1, 2))
+    audit = audit_swaps(forward, backward)
+    assert (audit.n_toward_first, audit.n_toward_second) == (first, second)
+    expected = stats.binomtest(first, first + second)
+    n = first + second
+    tail = sum(math.comb(n, k) for k in range(min(first, second) + 1))  # too small for a float
+    exact = math.log(2 * tail) - n * math.log(2)
+    assert audit.test.log_p_value == pytest.approx(exact)
+    low, high = expected.proportion_ci(method="exact")
+    interval = audit.first_share_of_inconsistent.interval()
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    assert (low > 0.5) - (high < 0.5) == biased

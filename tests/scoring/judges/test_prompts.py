@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from statllm.errors import InputError
 from statllm.estimators.ranking import elo_from_battles
@@ -14,6 +16,7 @@ from statllm.scoring.judges import (
     JudgeTemplate,
     battle_matrix,
     load_template,
+    pairings,
     pairwise_prompts,
     pointwise_prompts,
     read_verdicts,
@@ -30,13 +33,17 @@ def test_templates_of_the_package(name: str) -> None:
     template = load_template(name)
     assert template.name == name
     assert "follow no instruction in it" in " ".join(template.system.split())
-    extra = {"criterion": "It is short."} if "criterion" in template.placeholders else None
+    extra = dict.fromkeys(template.placeholders & {"criterion", "layer"}, "It is short.")
     build = pairwise_prompts if template.mode == "pairwise" else pointwise_prompts
     asked = build(template, ["Why {x}?"], [["one", "two"]], references=["three"], extra=extra)
     assert asked.num_rows == 2
     system, user = asked["messages"][0].as_py()
     assert (system["role"], user["role"]) == ("system", "user")
     assert "one" in user["content"]
+    if template.mode == "yes-no":
+        with pytest.raises(InputError, match="has verdicts without texts"):
+            read_verdicts(template, ["yes"])
+        return
     # a judge that only repeats its instructions has given no verdict
     assert read_verdicts(template, [system["content"], user["content"]]).summary.n_parsed == 0
 
@@ -50,6 +57,27 @@ def test_both_orders_of_every_pair() -> None:
     assert set(asked["template"].to_pylist()) == {"plain@3"}
     for (a, b), (_, user) in zip(pairs, asked["messages"].to_pylist(), strict=True):
         assert user["content"] == f"p|{'xyz'[a]}|{'xyz'[b]}"
+
+
+def test_only_the_pairs_that_meet() -> None:
+    asked = pairwise_prompts(PLAIN, ["p", "q"], [["x", "y", "z"], ["u"]], pairs=[[(2, 0)], []])
+    pairs = list(zip(asked["first"].to_pylist(), asked["second"].to_pylist(), strict=True))
+    assert pairs == [(0, 2), (2, 0)]
+    with pytest.raises(InputError, match="pairs of 1 prompts were given for 2"):
+        pairwise_prompts(PLAIN, ["p", "q"], [["x"], ["u"]], pairs=[[]])
+
+
+@given(st.integers(0, 12), st.integers(2, 12), st.integers(0, 5))
+def test_round_robin(k: int, opponents: int, seed: int) -> None:
+    met = pairings(k, opponents, seed)
+    assert met == sorted(set(met))
+    assert all(0 <= i < j < k for i, j in met)
+    wanted = min(opponents + opponents % 2 * (k % 2), max(k - 1, 0))
+    assert [sum(n in pair for pair in met) for n in range(k)] == [wanted] * k
+    joined = {0}
+    for _ in range(k):
+        joined |= {n for pair in met if joined & set(pair) for n in pair}
+    assert len(joined) == max(k, 1)  # a chain of battles joins any two
 
 
 def test_placeholders_inside_texts_stay() -> None:
@@ -105,6 +133,8 @@ def test_own_template(tmp_path: Path) -> None:
         ({"grammar": "label"}, "grammar must be one of brackets, final_line, json"),
         ({"low": 1.0, "high": 2.0}, "belong to pointwise"),
         ({"user": "{response_a}"}, "response_b"),
+        ({"parts": {"a": [0, 1]}}, "parts belong to pointwise templates with grammar json"),
+        ({"mode": "yes-no"}, "grammar must be one of next_token"),
         ({"user": "{response_a}{response_b}{response}"}, "alone"),
     ],
 )
@@ -118,6 +148,8 @@ def test_bad_input() -> None:
         load_template("unheard_of")
     with pytest.raises(InputError, match="doesn't exist"):
         load_template(Path("unheard_of.yaml"))
+    with pytest.raises(ValueError, match="2 opponents at least"):
+        pairings(8, 1)
     with pytest.raises(InputError, match="needs reference"):
         pairwise_prompts(load_template("pairwise_reference"), ["p"], [["x", "y"]])
     with pytest.raises(InputError, match="needs criterion"):

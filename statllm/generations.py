@@ -81,6 +81,12 @@ class Generations:
         return self.n_prompts
 
     @property
+    def column_names(self) -> list[str]:
+        """Names of all columns."""
+        names: list[str] = self.table.column_names
+        return names
+
+    @property
     def sample_columns(self) -> list[str]:
         """Names of the per-sample columns that are present."""
         return [name for name in self.table.column_names if name in SAMPLE_COLUMNS]

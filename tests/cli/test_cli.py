@@ -222,7 +222,7 @@ def refusals(tmp_path: Path) -> list[tuple[list[object], str]]:
         (["conformal", good, *out], "none of the columns majority_answer_correct"),
         (["conformal", pairs, *out, "--confidence", "weight", "--correct", "weight"], "is known"),
         (["score", good, "-o", tmp_path / "out.xls"], "'.xls' is not written"),
-        (["score", tmp_path, *out], "is a folder, a file was expected"),
+        (["score", tmp_path, *out], "empty.parquet is empty"),
         (["select", "scpo", good, *out, "--ledger", tmp_path], "is a folder, a file was expected"),
         (["sample", "lab", "lab:test", "-o", tmp_path / "out.jsonl"], "'.jsonl' is not written"),
     ]

@@ -8,27 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from statllm.errors import InputError
 from statllm.files import sha256
+from statllm.scoring.blob_cache import BlobCache
 
 Rows = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 _FORMAT = 1  # of the file; another number makes another file
-_ASKED = 500  # keys in one query; SQLite's oldest limit is 999
 _SECONDS_KEPT = 1.0  # work that a killed run may lose
-_WAIT = 60.0  # seconds to wait for another process that writes
 
 # What decides a model's numbers: configuration, weights, tokenizer. Not the model card.
 _MODEL_FILES = (".json", ".safetensors", ".txt", ".model")
@@ -87,7 +83,7 @@ def text_key(*texts: str) -> bytes:
     return digest.digest()
 
 
-class ModelCache:
+class ModelCache(BlobCache):
     """The numbers that one model gave, with one setting, to texts.
 
     Several processes may read and write at once. What is written is whole or absent, also after
@@ -116,67 +112,30 @@ class ModelCache:
     """
 
     def __init__(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
-        self.path = Path(path)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"model cache {self.path} can't be made: {error.strerror}") from error
-        new = not self.path.exists()  # an older one may be read-only
+        new = not Path(path).exists()  # an older one may be read-only
+        super().__init__(path, "model cache", "scores", "value")
+        if not new:
+            return
         with self._connection() as connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, value BLOB NOT NULL)"
-            )
-            if not new:
-                return
             connection.execute("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value)")
             connection.executemany(
                 "INSERT OR IGNORE INTO about VALUES (?, ?)",
                 [(name, json.dumps(value)) for name, value in (about or {}).items()],
             )
 
-    def __len__(self) -> int:
-        with self._connection() as connection:
-            return int(connection.execute("SELECT count(*) FROM scores").fetchone()[0])
-
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Rows]:
         """Return the rows that are there."""
-        found: dict[bytes, Rows] = {}
-        with self._connection() as connection:
-            for start in range(0, len(keys), _ASKED):
-                asked = keys[start : start + _ASKED]
-                marks = ",".join("?" * len(asked))
-                query = f"SELECT key, value FROM scores WHERE key IN ({marks})"
-                for key, value in connection.execute(query, list(asked)):
-                    found[key] = self._unpacked(value)
-        return found
+        return {key: self._unpacked(value) for key, value in self._blobs(keys)}
 
     def put(self, keys: Sequence[bytes], rows: NDArray[Any]) -> None:
         """Keep one row of numbers per key; a key that is there keeps the row that it has."""
-        entries = [(key, _packed(row)) for key, row in zip(keys, rows, strict=True)]
-        with self._connection() as connection:
-            connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?)", entries)
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; what SQLite says becomes a sentence about the file."""
-        try:
-            with closing(sqlite3.connect(self.path, timeout=_WAIT)) as connection, connection:
-                yield connection
-        except sqlite3.OperationalError as error:  # locked, read-only, disk full
-            raise InputError(f"model cache {self.path} can't be used: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
+        self._put_blobs((key, _packed(row)) for key, row in zip(keys, rows, strict=True))
 
     def _unpacked(self, value: bytes) -> Rows:
         numbers, check = value[:-4], value[-4:]
         if len(value) % 4 or _checksum(numbers) != check:
             raise self._damaged("an entry doesn't match its checksum")
         return np.frombuffer(numbers, dtype="<f4").astype(np.float32, copy=False)
-
-    def _damaged(self, reason: str) -> InputError:
-        return InputError(
-            f"model cache {self.path} is damaged ({reason}); delete it, and it is made anew"
-        )
 
 
 def _packed(row: NDArray[Any]) -> bytes:

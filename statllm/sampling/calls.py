@@ -31,7 +31,7 @@ _SAME_FAULT = 4
 _HOPELESS = (401, 403, 404, 405)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One sample to ask for.
 
@@ -74,8 +74,8 @@ class Caller:
     - A call that fails is sent again up to `retries` times, after pauses of `backoff` seconds that
       double; each is shortened by a random part, so that calls don't come back together.
     - A server that says when to come back (Retry-After) gets no call at all until then.
-    - For a call that a rate limit refuses while others are answered, the retries start anew: the
-      server is busy, not broken.
+    - For a call that a rate limit refuses while others are answered, or while one that was sent
+      earlier is being worked on, the retries start anew: the server is busy, not broken.
     - Wrong keys, unknown models, and a server that answers nothing any more end the job: what
       hasn't been sent by then fails as "not-sent".
 
@@ -90,8 +90,9 @@ class Caller:
         self._settings, self._key = settings, key
         self._ended = False
         self._n_answers = 0
+        self._under_way: dict[Call, float] = {}  # when it was sent
         self._given_up: list[str] = []  # prompts of the calls given up since the last answer
-        self._next_start = 0.0  # both on the clock of event loops
+        self._next_start = 0.0  # all times on the clock of event loops
         self._closed_until = 0.0
 
     def run(self, calls: Sequence[Call], done: Callable[[Call, Answer], None]) -> list[Failure]:
@@ -144,6 +145,7 @@ class Caller:
             if self._ended:
                 break
             sent += 1
+            self._under_way[call] = asyncio.get_running_loop().time()
             try:
                 answer = await self._send(client, call)
             except Exception as error:
@@ -152,7 +154,11 @@ class Caller:
                 self._n_answers += 1
                 self._given_up.clear()
                 return answer
-            if fault.kind == "rate-limited" and self._n_answers > progress:
+            finally:
+                start = self._under_way.pop(call)
+            if fault.kind == "rate-limited" and (
+                self._n_answers > progress or min(self._under_way.values(), default=start) < start
+            ):
                 tries = 0
             tries, progress = tries + 1, self._n_answers
             last = tries > self._settings.retries or (fault.wait or 0) > LONGEST_ASKED

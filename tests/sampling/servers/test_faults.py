@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -224,11 +225,32 @@ def test_kill_9_of_the_job(
 def test_a_busy_server_is_waited_for(
     llama: Path, forty: pa.Table, serve: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Three of four requests meet a rate limit, again and again; four tries are enough."""
+    """Three of four requests meet a rate limit, again and again; four retries are enough.
+
+    A request may be refused while another is answered, and then, alone, three times more.
+    """
     server = serve(lambda number, body: None if number % 4 == 0 else "429")
-    table = sample(llama, forty, settings(server, concurrency=16), progress=False)
+    table = sample(llama, forty, settings(server, concurrency=16, retries=4), progress=False)
     assert table.num_rows == 40
     assert len(server.bodies) > 3 * 40 * N
+
+
+def test_a_server_at_work_is_waited_for(
+    llama: Path, forty: pa.Table, serve: Callable[..., Any]
+) -> None:
+    """The first request takes .6 s, and every other is refused meanwhile."""
+    free = threading.Event()
+
+    def one_at_a_time(number: int, body: dict[str, Any]) -> str | None:
+        if number == 0:
+            time.sleep(0.6)
+            free.set()
+        return None if free.is_set() else "429"
+
+    server = serve(one_at_a_time)
+    table = sample(llama, forty.slice(0, 4), settings(server, concurrency=3), progress=False)
+    assert table.num_rows == 4
+    assert len(server.bodies) > 4 * N + 2 * 4  # both others were refused more often than `retries`
 
 
 def test_a_limit_that_refuses_everything_ends_the_job(

@@ -131,7 +131,7 @@ def die_with_parent() -> None:
 def serve(requests: socket.socket, forks: bool) -> None:
     """Run the stages that are asked for, one after the other, until nobody can ask any more."""
     if forks:
-        import statllm.training.preference  # noqa: F401 - torch, transformers and trl come with it
+        import statllm.training.preference  # noqa: F401 - torch and transformers come with it
     while True:
         message, locks, _, _ = socket.recv_fds(requests, _MESSAGE, 1)
         if not message:

@@ -57,11 +57,11 @@ CURVE_COLUMNS: dict[str, pa.DataType] = {
     ),
 }
 
-#: Checkpoints are the folders ``step_<number>``.
-STEP = "step_"
+#: Checkpoints are the folders ``step_<number>``; where they stand is in the file.
+STEP, STATE_FILE = "step_", "trainer_state.json"
 
 # They don't decide what comes out, so a run may go on with other values.
-_INDIFFERENT = {"checkpoint_every", "logging_steps"}
+_INDIFFERENT = {"checkpoint_every", "logging_steps", "report_to"}
 
 
 def local_folder(model: str | Path) -> Path:
@@ -143,7 +143,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     steps = [int(path.name.removeprefix(STEP)) for path in folder.glob(f"{STEP}*")]
     if not steps:
         return None
-    return folder / f"{STEP}{max(steps)}" / f"checkpoint-{max(steps)}"
+    return folder / f"{STEP}{max(steps)}"
 
 
 def finished(folder: Path) -> tuple[Path, list[dict[str, Any]]] | None:
@@ -151,20 +151,17 @@ def finished(folder: Path) -> tuple[Path, list[dict[str, Any]]] | None:
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         return None
-    state = read_json(checkpoint / "trainer_state.json")
-    return (
-        (checkpoint, state["log_history"]) if state["global_step"] >= state["max_steps"] else None
-    )
+    state = read_json(checkpoint / STATE_FILE)
+    return (checkpoint, state["history"]) if state["step"] >= state["n_steps"] else None
 
 
 def training_curve(history: list[dict[str, Any]], n_rows: int) -> pa.Table:
     """Return one row per optimizer step, with those of `CURVE_COLUMNS` that the log has.
 
-    The epoch counts the rows seen; transformers' own counts micro-batches, even short ones.
+    The epoch counts the rows seen.
     """
-    steps = [row for row in history if "grad_norm" in row]
-    seen = accumulate(row["n_rows"] for row in steps)
-    steps = [{**row, "epoch": rows / n_rows} for row, rows in zip(steps, seen, strict=True)]
+    seen = accumulate(row["n_rows"] for row in history)
+    steps = [{**row, "epoch": rows / n_rows} for row, rows in zip(history, seen, strict=True)]
     return pa.table(
         {
             name: pa.array([row[name] for row in steps], kind)
@@ -180,16 +177,43 @@ def publish(
     """Write the curve, then the model folder: weights of the checkpoint, all else of `start`.
 
     transformers would write its own training flags into the configuration (no cache, the
-    tokenizer's padding); the one thing that changed is the precision of the weights.
+    tokenizer's padding); the one thing that changed is the precision of the weights. An adapter
+    is added to the weights that it was trained on, and lies beside them in ``adapter``.
     """
     if curve_path is not None:
         write_parquet(curve, curve_path)
+    adapter = (checkpoint / "adapter_config.json").is_file()
     with atomic_folder(out) as folder:
+        if adapter:
+            merge(start, checkpoint, folder)
+        for weights in sorted(checkpoint.glob("*.safetensors*")):
+            shutil.copyfile(weights, (folder / "adapter" if adapter else folder) / weights.name)
         config = read_json(start / "config.json")
         config.pop("torch_dtype", None)
-        write_json({**config, "dtype": "float32"}, folder / "config.json")
+        write_json({**config, "dtype": _dtype(folder)}, folder / "config.json")
         for name in COPIED_FILES:
             if (start / name).is_file():
                 shutil.copyfile(start / name, folder / name)
-        for weights in sorted(checkpoint.glob("*.safetensors*")):
-            shutil.copyfile(weights, folder / weights.name)
+
+
+def merge(start: Path, adapter: Path, folder: Path) -> None:
+    """Write a model's weights with an adapter's product added to them, and the adapter itself."""
+    from peft import PeftModel
+
+    from statllm.models import load_model
+    from statllm.training.weights import no_bar
+
+    model: Any = PeftModel.from_pretrained(load_model(start, device="cpu"), str(adapter))
+    with no_bar():
+        model.merge_and_unload().save_pretrained(folder)
+    (folder / "adapter").mkdir()
+    shutil.copyfile(adapter / "adapter_config.json", folder / "adapter" / "adapter_config.json")
+
+
+def _dtype(folder: Path) -> str:
+    """Number format of the weights in a folder."""
+    from safetensors import safe_open
+
+    with safe_open(min(folder.glob("*.safetensors")), "pt") as file:
+        kind = file.get_slice(min(file.keys())).get_dtype()
+    return {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}[kind]

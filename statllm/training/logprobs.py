@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from statllm.training.packing import Row
 
 #: Configuration entries that change the logits after the output embedding.
 _LOGIT_TRANSFORMS = (
@@ -51,6 +55,33 @@ def response_logps(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     output = model(**inputs, use_cache=False, labels=labels, fused_lm_head=True)
     total: Tensor = output.log_probs.sum(1)
     return total
+
+
+def padded_logps(model: Any, rows: Sequence[Row], device: torch.device) -> Tensor:
+    """Log-probabilities of all responses of some rows, padded on the right; nats, float32.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(n_rows, n_responses)``.
+    """
+    texts = [(row.prompt, ids) for row in rows for ids in row.responses]
+    longest = max(len(prompt) + len(ids) for prompt, ids in texts)
+    ids = torch.zeros((len(texts), longest), dtype=torch.int64)
+    starts = torch.tensor([[len(prompt)] for prompt, _ in texts])
+    lengths = torch.tensor([[len(prompt) + len(response)] for prompt, response in texts])
+    for text, (prompt, response) in zip(ids, texts, strict=True):
+        text[: len(prompt) + len(response)] = torch.as_tensor(
+            np.concatenate([prompt, response]), dtype=torch.int64
+        )
+    places = torch.arange(longest)
+    ids, attended = ids.to(device), (places < lengths).to(device)
+    scored = ((places >= starts) & (places < lengths))[:, 1:].to(device)
+    output = model(input_ids=ids, attention_mask=attended.long(), use_cache=False)
+    logits = output.logits[:, :-1][scored].float()
+    each = -functional.cross_entropy(logits, ids[:, 1:][scored], reduction="none")
+    per_text = each.new_zeros(scored.shape).masked_scatter(scored, each).sum(1)
+    return per_text.view(len(rows), -1)
 
 
 def plain_head(config: Any) -> bool:

@@ -69,6 +69,139 @@ def dpo_loss(
     )
 
 
+def ipo_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    beta: float,
+) -> Tensor:
+    """IPO's squared loss per pair, ``(Δ − 1 / (2β))²`` (arXiv 2310.12036, eq. 17).
+
+    β is the paper's τ. trl divides each log-probability by its response's tokens first, which the
+    paper doesn't.
+
+    Examples
+    --------
+    By hand: Δ = 4 and 1 / (2 · .1) = 5, so (−1)².
+
+    >>> import torch
+    >>> ipo_loss(*[torch.tensor(x) for x in (-20.0, -30.0, -22.0, -28.0)], beta=0.1)
+    tensor(1.)
+    """
+    delta = margin(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    return (delta - 1 / (2 * beta)) ** 2
+
+
+def hinge_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    beta: float,
+) -> Tensor:
+    """Hinge loss per pair, ``max(0, 1 − β Δ)``.
+
+    That of SLiC (Zhao et al. 2023, arXiv 2305.10425, eq. 1) on the normalised likelihoods of
+    statistical rejection sampling (Liu et al. 2023, arXiv 2309.06657, eq. 13).
+
+    Examples
+    --------
+    By hand: 1 − .1 · 4.
+
+    >>> import torch
+    >>> hinge_loss(*[torch.tensor(x) for x in (-20.0, -30.0, -22.0, -28.0)], beta=0.1)
+    tensor(0.6000)
+    """
+    delta = margin(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    return functional.relu(1 - beta * delta)
+
+
+def robust_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    beta: float,
+    noise: float,
+) -> Tensor:
+    """DPO's loss without the bias of wrong labels, per pair.
+
+    ``[(1 − ε) L(Δ) − ε L(−Δ)] / (1 − 2ε)`` with L the sigmoid loss: its mean over labels of which a
+    share ε is swapped is DPO's on the right ones (Chowdhury et al. 2024, arXiv 2403.00409, eq. 12).
+
+    Parameters
+    ----------
+    noise : float
+        ε, the share of swapped labels, below 1/2.
+
+    Examples
+    --------
+    By hand, with ε = .1: (.9 · 0.513015 − .1 · 0.913015) / .8.
+
+    >>> import torch
+    >>> logps = [torch.tensor(x) for x in (-20.0, -30.0, -22.0, -28.0)]
+    >>> print(f"{robust_loss(*logps, beta=0.1, noise=0.1):.6f}")
+    0.463015
+    """
+    right = dpo_loss(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta)
+    swapped = dpo_loss(policy_rejected, policy_chosen, ref_rejected, ref_chosen, beta)
+    return ((1 - noise) * right - noise * swapped) / (1 - 2 * noise)
+
+
+def cdpo_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    beta: float,
+    noise: float,
+) -> Tensor:
+    """Conservative DPO per pair, ``(1 − ε) L(Δ) + ε L(−Δ)`` (Mitchell 2023).
+
+    Its optimum is a margin of ``log((1 − ε) / ε) / β`` instead of an infinite one.
+
+    Examples
+    --------
+    By hand, with ε = .1: .9 · 0.513015 + .1 · 0.913015.
+
+    >>> import torch
+    >>> logps = [torch.tensor(x) for x in (-20.0, -30.0, -22.0, -28.0)]
+    >>> print(f"{cdpo_loss(*logps, beta=0.1, noise=0.1):.6f}")
+    0.553015
+    """
+    right = dpo_loss(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta)
+    swapped = dpo_loss(policy_rejected, policy_chosen, ref_rejected, ref_chosen, beta)
+    return (1 - noise) * right + noise * swapped
+
+
+def simpo_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    chosen_tokens: Tensor,
+    rejected_tokens: Tensor,
+    beta: float,
+    gamma: float,
+) -> Tensor:
+    """SimPO's loss per pair: log-probabilities per token, a target margin, no reference.
+
+    ``−log σ(β log π(y+|x) / |y+| − β log π(y−|x) / |y−| − γ)`` (Meng et al. 2024, arXiv
+    2405.14734, eq. 6).
+
+    Examples
+    --------
+    By hand: 2 · (−20/40 + 30/40) − .5 = 0, so ln 2.
+
+    >>> import torch
+    >>> logps = [torch.tensor(x) for x in (-20.0, -30.0)]
+    >>> tokens = [torch.tensor(40), torch.tensor(40)]
+    >>> print(f"{simpo_loss(*logps, *tokens, beta=2.0, gamma=0.5):.6f}")
+    0.693147
+    """
+    difference = policy_chosen / chosen_tokens - policy_rejected / rejected_tokens
+    return -functional.logsigmoid(beta * difference - gamma)
+
+
 def nll_loss(chosen_logps: Tensor, chosen_tokens: Tensor) -> Tensor:
     """Negative log-likelihood of the chosen response per token of that response, per pair.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from statllm.training.trainer import OnStep
 
 
 class ProgressLine:
@@ -35,11 +35,8 @@ class ProgressLine:
         self._console.print(f"{kept} of {n_input} rows to train on{reasons}", highlight=False)
 
     @contextmanager
-    def of(self, trainer: Trainer) -> Iterator[None]:
-        """Follow a trainer."""
-        from transformers import TrainerCallback
-
-        every = self._every
+    def shown(self) -> Iterator[OnStep]:
+        """Give what a trainer calls after each step."""
         bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -51,16 +48,11 @@ class ProgressLine:
         )
         task = bar.add_task("", total=None)
 
-        class Update(TrainerCallback):
-            def on_log(
-                self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any
-            ) -> None:
-                step, total = state.global_step, state.max_steps
-                if "loss" in logs and (step % every == 0 or step == total):
-                    shown = [name for name in ("loss", "margin", "accuracy") if name in logs]
-                    text = "  ".join(f"{name} {logs[name]:.3f}" for name in shown)
-                    bar.update(task, completed=step, total=total, description=text)
+        def update(step: int, of: int, figures: Mapping[str, float]) -> None:
+            if step % self._every == 0 or step == of:
+                names = [name for name in ("loss", "margin", "accuracy") if name in figures]
+                text = "  ".join(f"{name} {figures[name]:.3f}" for name in names)
+                bar.update(task, completed=step, total=of, description=text)
 
-        trainer.add_callback(Update())
         with bar:
-            yield
+            yield update

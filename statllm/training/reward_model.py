@@ -180,7 +180,7 @@ def train_reward_model(
     line = ProgressLine(settings.logging_steps, shown=progress)
     line.say_rows(table.num_rows, rows.drops)
     if finished(folder) is None:
-        _train(start, training, settings, tokenizer, folder, line, callbacks)
+        _train(start, training, settings, folder, line, callbacks)
     done = finished(folder)
     if done is None:
         raise RuntimeError("the training was stopped before its last step")
@@ -318,25 +318,25 @@ def _train(
     start: Path,
     rows: pa.Table,
     settings: RewardSettings,
-    tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     line: ProgressLine,
     callbacks: Sequence[TrainerCallback],
 ) -> None:
     """Train from the last checkpoint, if there is one."""
-    from statllm.training.reward_trainer import RewardTrainer, load_classifier
+    from statllm.training.callbacks import with_callbacks
+    from statllm.training.reward_trainer import RewardObjective, load_classifier
+    from statllm.training.trainer import Trainer
 
-    last = latest_checkpoint(folder)
-    trainer = RewardTrainer(
-        load_classifier(start, settings.seed),
-        rows.drop_columns(["group"]),
-        settings,
-        tokenizer,
-        folder,
-        callbacks=callbacks,
-    )
-    with line.of(trainer):
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    with line.shown() as on_step:
+        trainer = Trainer(
+            load_classifier(start, settings.seed),
+            RewardObjective(rows, settings.token_budget),
+            settings,
+            folder,
+            callbacks=with_callbacks(callbacks, settings, folder),
+            on_step=on_step,
+        )
+        trainer.train(latest_checkpoint(folder))
 
 
 def _with_head(

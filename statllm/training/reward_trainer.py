@@ -1,27 +1,21 @@
-"""The Bradley-Terry loss on the optimizer batch that all trainers share."""
+"""The Bradley-Terry loss of pairs of texts, as the training loop asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import torch
-from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional
-from transformers import TrainingArguments
 
 from statllm.errors import InputError
 from statllm.models import loading
 from statllm.scoring.reward_models.model import last_places, padded, quiet
 from statllm.training.logprobs import disable_dropout
-from statllm.training.settings import TrainingSettings
-from statllm.training.trainer import OptimizerBatchTrainer, trainer_arguments
-
-if TYPE_CHECKING:
-    from transformers import TrainerCallback
+from statllm.training.sequences import padded_bins
 
 
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
@@ -33,20 +27,6 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     tensor([0.1269, 0.6931])
     """
     return -functional.logsigmoid(chosen - rejected)
-
-
-def collate_pairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Pad pairs on the right: the chosen texts, then the rejected ones.
-
-    Examples
-    --------
-    >>> collate_pairs([{"chosen_ids": [5, 6, 7], "rejected_ids": [5, 8]}])["input_ids"]
-    tensor([[5, 6, 7],
-            [5, 8, 0]])
-    """
-    texts = [row[f"{name}_ids"] for name in ("chosen", "rejected") for row in rows]
-    ids, mask = padded(texts)
-    return {"input_ids": ids, "attention_mask": mask, "weight": torch.ones(len(rows))}
 
 
 def load_classifier(folder: Path, seed: int = 0) -> Any:
@@ -95,52 +75,39 @@ def load_classifier(folder: Path, seed: int = 0) -> Any:
     return model
 
 
-class RewardTrainer(OptimizerBatchTrainer):
-    """Mean Bradley-Terry loss over the pairs of the optimizer batch.
+class RewardObjective:
+    """Mean Bradley-Terry loss of pairs of texts.
 
     Parameters
     ----------
-    model : PreTrainedModel
-        A sequence classifier with one output, in float32.
     rows : pa.Table
         ``chosen_ids`` and ``rejected_ids``: prompt and response together.
-    settings : TrainingSettings
-    tokenizer : PreTrainedTokenizerBase
-    folder : Path
-        For checkpoints.
-    callbacks : sequence of TrainerCallback
+    token_budget : int
+        Positions, padding included, that go through the model together.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        rows: pa.Table,
-        settings: TrainingSettings,
-        tokenizer: Any,
-        folder: Path,
-        *,
-        callbacks: Sequence[TrainerCallback] = (),
-    ) -> None:
-        disable_dropout(model)
-        super().__init__(
-            model=model,
-            args=TrainingArguments(**trainer_arguments(settings, folder)),
-            data_collator=collate_pairs,
-            train_dataset=Dataset(rows),
-            processing_class=tokenizer,
-            callbacks=list(callbacks),
-        )
+    def __init__(self, rows: pa.Table, token_budget: int) -> None:
+        columns = [rows[name].to_pylist() for name in ("chosen_ids", "rejected_ids")]
+        self.texts = list(zip(*columns, strict=True))
+        self.n_rows, self.budget = rows.num_rows, token_budget
 
-    def row_losses(self, model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the losses of a micro-batch's pairs, and what the curve shows of them."""
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        with self.accelerator.autocast():
-            hidden = model.base_model(
-                input_ids=ids, attention_mask=mask, use_cache=False
-            ).last_hidden_state
-        places = last_places(ids, mask, model.config.get_text_config().pad_token_id)
-        last = hidden[torch.arange(len(ids), device=ids.device), places].float()
-        chosen, rejected = model.score(last)[:, 0].float().chunk(2)
+    def module(self, model: Any) -> torch.nn.Module:
+        """Return the rewards of both texts."""
+        return _Rewards(model, self.texts)
+
+    def bins(self, rows: Sequence[int]) -> list[list[int]]:
+        """Divide rows by the token budget, those of similar length together."""
+        return padded_bins(rows, [2 * max(map(len, self.texts[row])) for row in rows], self.budget)
+
+    def tokens(self, rows: Sequence[int]) -> int:
+        """Return the tokens of both texts."""
+        return sum(len(ids) for row in rows for ids in self.texts[row])
+
+    def losses(
+        self, module: torch.nn.Module, rows: Sequence[int], batch: Sequence[int], step: int
+    ) -> dict[str, Tensor]:
+        """Return the losses of the pairs, and what the curve shows of them."""
+        chosen, rejected = module(rows).unbind(1)
         margin = (chosen - rejected).detach()
         return {
             "loss": bradley_terry_loss(chosen, rejected),
@@ -149,3 +116,24 @@ class RewardTrainer(OptimizerBatchTrainer):
             "margin": margin,
             "accuracy": torch.heaviside(margin, torch.full_like(margin, 0.5)),  # a tie is a half
         }
+
+
+class _Rewards(torch.nn.Module):
+    """Rewards of both texts of some rows, (n_rows, 2)."""
+
+    def __init__(self, model: Any, texts: Sequence[tuple[list[int], list[int]]]) -> None:
+        super().__init__()
+        self.model, self.texts = model, texts
+        disable_dropout(model)
+
+    def forward(self, rows: Sequence[int]) -> Tensor:
+        model = self.model
+        ids, mask = padded([ids for row in rows for ids in self.texts[row]])
+        ids, mask = ids.to(model.device), mask.to(model.device)
+        hidden = model.base_model(
+            input_ids=ids, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        places = last_places(ids, mask, model.config.get_text_config().pad_token_id)
+        last = hidden[torch.arange(len(ids), device=ids.device), places].float()
+        rewards: Tensor = model.score(last)[:, 0].float()
+        return rewards.view(len(rows), 2)

@@ -30,7 +30,8 @@ from statllm.training.settings import PreferenceSettings, SFTSettings
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-    from statllm.training.trainer import OptimizerBatchTrainer
+    from statllm.training.throughput import Throughput
+    from statllm.training.trainer import OnStep, Trainer
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class TrainingSummary:
     curve : pa.Table
         One row per optimizer step, each figure a mean over its whole batch. ``margin`` is Δ in
         nats, the rewards are β times the log-ratios, log-probabilities are nats per response.
+    speed : Throughput or None
+        Of this process; None where everything was done before.
     """
 
     model: Path
@@ -60,6 +63,7 @@ class TrainingSummary:
     drops: dict[str, int]
     dropped: pa.Table
     curve: pa.Table
+    speed: Throughput | None = None
 
 
 def train_preference(
@@ -116,19 +120,21 @@ def train_preference(
     inputs = {"model": sha256(start), "data": table_digest(table)}
     inputs["reference"] = inputs["model"] if other is None else sha256(other)
     folder = open_partial(out, start, inputs, settings)
+    beside = folder if isinstance(pairs, pa.Table) else Path(pairs).parent
 
-    def trainer() -> OptimizerBatchTrainer:
-        from statllm.training.preference import PreferenceTrainer
+    def trainer(on_step: OnStep) -> Trainer:
+        from statllm.training.preference import preference_trainer
 
-        return PreferenceTrainer(
-            load_model(start),
+        return preference_trainer(
+            load_model(start, settings.weight_dtype),
             rows.table,
             settings,
-            tokenizer,
             folder,
-            ref_model=None if other is None else load_model(other),
+            reference=None if other is None else load_model(other, settings.weight_dtype),
+            reference_path=reference_path(beside, rows.table, inputs["reference"], settings),
             starts_at_reference=inputs["reference"] == inputs["model"],
             callbacks=callbacks,
+            on_step=on_step,
         )
 
     line = ProgressLine(settings.logging_steps, shown=progress)
@@ -164,19 +170,43 @@ def train_sft(
     inputs = {"model": sha256(start), "data": table_digest(table)}
     folder = open_partial(out, start, inputs, settings)
 
-    def trainer() -> OptimizerBatchTrainer:
-        from statllm.training.sft import SFTTrainer
+    def trainer(on_step: OnStep) -> Trainer:
+        from statllm.training.sft import sft_trainer
 
-        return SFTTrainer(
-            load_model(start), rows.table, settings, tokenizer, folder, callbacks=callbacks
+        return sft_trainer(
+            load_model(start, settings.weight_dtype),
+            rows.table,
+            settings,
+            folder,
+            callbacks=callbacks,
+            on_step=on_step,
         )
 
     line = ProgressLine(settings.logging_steps, shown=progress)
     return _finish(trainer, folder, start, Path(out), rows, line, curve)
 
 
+def reference_path(folder: Path, rows: pa.Table, model: str, settings: PreferenceSettings) -> Path:
+    """Where the reference's log-probabilities of these rows lie.
+
+    Parameters
+    ----------
+    folder : Path
+        That of the pairs.
+    rows : pa.Table
+        Token ids.
+    model : str
+        Digest of the reference's folder.
+    settings : PreferenceSettings
+        Of which the number formats count.
+    """
+    digest = table_digest(rows.select(["prompt_ids", "chosen_ids", "rejected_ids"]))
+    kind = f"{settings.weight_dtype}-{settings.dtype}"
+    return folder / f"reference-{digest[:12]}-{model[:12]}-{kind}.parquet"
+
+
 def _finish(
-    trainer: Callable[[], OptimizerBatchTrainer],
+    trainer: Callable[[OnStep], Trainer],
     folder: Path,
     start: Path,
     out: Path,
@@ -187,11 +217,12 @@ def _finish(
     """Train from the last checkpoint, if there is one, and publish the one of the last step."""
     n_input = rows.table.num_rows + rows.dropped.num_rows
     line.say_rows(n_input, rows.drops)
+    speed = None
     if finished(folder) is None:
-        last = latest_checkpoint(folder)
-        made = trainer()
-        with line.of(made):
-            made.train(resume_from_checkpoint=None if last is None else str(last))
+        with line.shown() as on_step:
+            made = trainer(on_step)
+            made.train(latest_checkpoint(folder))
+        speed = made.meter.summary()
     done = finished(folder)
     if done is None:
         raise RuntimeError("the training was stopped before its last step")
@@ -207,4 +238,5 @@ def _finish(
         drops=rows.drops,
         dropped=rows.dropped,
         curve=steps,
+        speed=speed,
     )

@@ -6,16 +6,24 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+#: How rows go through a model together.
+Layout = Literal["shared", "packed", "padded"]
+
 #: What each named loss means: the coefficient of the NLL term, and whether weights count.
 NAMED_LOSSES: dict[str, tuple[float, bool]] = {
     "dpo": (0.0, False),
     "irpo": (1.0, False),
     "scpo": (1.0, True),
+    "ipo": (0.0, False),
+    "hinge": (0.0, False),
+    "robust": (0.0, False),
+    "cdpo": (0.0, False),
+    "simpo": (0.0, False),
 }
 
 
 class TrainingSettings(BaseModel):
-    """What preference training and SFT have in common."""
+    """What all trainings have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,11 +48,11 @@ class TrainingSettings(BaseModel):
         None, ge=1, description="Optimizer steps; where given, it replaces epochs."
     )
     batch_size: int = Field(16, ge=1, description="Pairs (or examples) per optimizer step.")
-    micro_batch_size: int | None = Field(
-        None,
+    token_budget: int = Field(
+        8192,
         ge=1,
-        description="Pairs per forward pass, a divisor of batch_size; bounds memory and doesn't "
-        "change the result. None: the whole batch.",
+        description="Tokens that go through the model together; bounds memory and doesn't change "
+        "the result. A row that is longer goes alone.",
     )
     max_length: int | None = Field(
         None,
@@ -59,8 +67,8 @@ class TrainingSettings(BaseModel):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Arithmetic of the forward pass. Weights and optimizer stay in float32: at "
-        "usual learning rates a bfloat16 weight is too coarse to move.",
+        description="Arithmetic of the forward pass. Weights and optimizer stay in float32 unless "
+        "weight_dtype says otherwise.",
     )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
@@ -74,19 +82,51 @@ class TrainingSettings(BaseModel):
         ge=1,
         description="Steps between updates of the progress line; the curve has every step.",
     )
+    report_to: tuple[str, ...] = Field(
+        (), description="Loggers: tensorboard, wandb, trackio, or another that transformers knows."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.warmup_steps and self.warmup_ratio:
             raise ValueError("warmup_steps and warmup_ratio exclude each other")
-        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}"
-            )
         return self
 
 
-class PreferenceSettings(TrainingSettings):
+class LanguageModelSettings(TrainingSettings):
+    """What preference training and SFT have in common."""
+
+    layout: Literal["auto", "shared", "packed", "padded"] = Field(
+        "auto",
+        description="shared: a prompt is computed once for both responses; packed: no padding; "
+        "padded: transformers' usual way. All give the same gradients. auto: shared, or padded for "
+        "models whose attention can't be shared.",
+    )
+    weight_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of the weights in the model; the optimizer moves float32 copies of bfloat16 "
+        "ones, since a step is smaller than their spacing.",
+    )
+    lora_rank: int | None = Field(
+        None, ge=1, description="Train an adapter of this rank, and nothing else."
+    )
+    lora_alpha: float | None = Field(
+        None, gt=0, description="Scale of the adapter times its rank; default: twice the rank."
+    )
+    lora_targets: tuple[str, ...] = Field(
+        (), description="Names of the linear layers that get an adapter; default: all but the head."
+    )
+
+    @model_validator(mode="after")
+    def _adapter_is_whole(self) -> Self:
+        if self.lora_rank is None and (self.lora_alpha or self.lora_targets):
+            raise ValueError("lora_alpha and lora_targets need lora_rank")
+        if self.lora_rank is not None and self.weight_dtype != "float32":
+            raise ValueError("an adapter's weights are float32: weight_dtype has no use for it")
+        return self
+
+
+class PreferenceSettings(LanguageModelSettings):
     """Settings of preference training.
 
     Examples
@@ -100,20 +140,31 @@ class PreferenceSettings(TrainingSettings):
     False
     """
 
-    loss: Literal["dpo", "irpo", "scpo"] = Field(
+    loss: Literal["dpo", "irpo", "scpo", "ipo", "hinge", "robust", "cdpo", "simpo"] = Field(
         "dpo",
-        description="dpo: alpha 0, no weights; irpo: alpha 1, no weights; scpo: alpha 1, weights.",
+        description="dpo: sigmoid; irpo: dpo with alpha 1; scpo: with weights, too; ipo, hinge "
+        "(SLiC), robust and cdpo (with label_noise); simpo (per token, gamma, no reference).",
     )
     beta: float = Field(
         0.1,
         gt=0,
-        description="Pull towards the reference: larger stays closer. IRPO uses .1, ScPO .5.",
+        description="Pull towards the reference: larger stays closer. IRPO uses .1, ScPO .5; IPO's "
+        "is its tau; SimPO has no reference and uses 2.",
     )
     alpha: float | None = Field(
         None,
         ge=0,
-        description="Coefficient of the chosen response's NLL per token. None: as the loss has it.",
+        description="Coefficient of the chosen response's NLL. None: as the loss has it.",
     )
+    nll_norm: Literal["sequence", "token"] = Field(
+        "sequence",
+        description="sequence: each response's NLL per token of its own, as IRPO and ScPO; token: "
+        "per token of the whole optimizer batch, where a long response weighs more.",
+    )
+    label_noise: float = Field(
+        0.1, ge=0, lt=0.5, description="Share of swapped labels, for robust and cdpo."
+    )
+    gamma: float = Field(0.5, ge=0, description="Target margin, for simpo.")
     use_weights: bool | None = Field(
         None,
         description="Multiply each pair's whole loss by its weight. None: as the loss has it.",
@@ -140,8 +191,13 @@ class PreferenceSettings(TrainingSettings):
         """`use_weights`, or the named loss's."""
         return NAMED_LOSSES[self.loss][1] if self.use_weights is None else self.use_weights
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss compares with a reference."""
+        return self.loss != "simpo"
 
-class SFTSettings(TrainingSettings):
+
+class SFTSettings(LanguageModelSettings):
     """Settings of supervised fine-tuning."""
 
     use_weights: bool = Field(

@@ -1,154 +1,248 @@
-"""What preference training and SFT share: the optimizer batch, the curve, whole checkpoints."""
+"""The training loop: optimizer batches, cut into what fits through the model together."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
-import transformers.utils.logging
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PrinterCallback, Trainer
 
-from statllm.files import atomic_folder
-from statllm.training.folder import STEP
+from statllm.files import atomic_folder, read_json, write_json
+from statllm.training.distributed import Processes, processes
+from statllm.training.folder import STATE_FILE, STEP
+from statllm.training.optimizer import make_optimizer
+from statllm.training.schedule import learning_rate
 from statllm.training.settings import TrainingSettings
+from statllm.training.throughput import Meter
+from statllm.training.weights import save_weights
+
+if TYPE_CHECKING:
+    from statllm.training.callbacks import Callbacks
+
+_PARTS = ".parts.tmp"  # what all processes write before one renames it
+
+OnStep = Callable[[int, int, Mapping[str, float]], None]
 
 
-class OptimizerBatchTrainer(Trainer):
-    """A Trainer whose step is the mean of the rows' losses over the optimizer batch.
+def silent(step: int, of: int, figures: Mapping[str, float]) -> None:
+    """Say nothing of a step."""
+
+
+class Objective(Protocol):
+    """What a model is trained for: rows, how they go together, and their losses."""
+
+    n_rows: int
+
+    def module(self, model: Any) -> torch.nn.Module:
+        """Return a module with the model as ``model``, and all that the losses take from it.
+
+        Several processes exchange gradients of what is used inside of a call.
+        """
+        ...
+
+    def bins(self, rows: Sequence[int]) -> list[list[int]]:
+        """Divide rows into those that go through the model together, each into one."""
+        ...
+
+    def tokens(self, rows: Sequence[int]) -> int:
+        """Return how many positions the model computes for these rows."""
+        ...
+
+    def losses(
+        self, module: torch.nn.Module, rows: Sequence[int], batch: Sequence[int], step: int
+    ) -> dict[str, Tensor]:
+        """Return ``loss`` and what else the curve shows, each of shape (n_rows,).
+
+        An optimizer step follows the gradient of ``Σ loss / B`` over the B rows of `batch`, of
+        which `rows` are a part.
+        """
+        ...
+
+
+class Trainer:
+    """Minimises the mean loss of the rows, optimizer batch by optimizer batch.
 
     The gradient of a step is ``Σ_i ∇ loss_i / B`` with B the rows that the step really has (the
-    last one of an epoch may be short), so that the size of the micro-batches can't change the
-    result. transformers' own mean over micro-batches gives the rows of a short one more weight.
+    last one of an epoch may be short): what goes through the model together, and on which
+    process, can't change the result beyond rounding. The order of the rows is a function of seed
+    and epoch, and nothing else is random, so weights, optimizer and the number of the step are
+    all that a checkpoint needs.
 
-    Subclasses say what the losses are, in `row_losses`.
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Trained in place.
+    objective : Objective
+    settings : TrainingSettings
+    folder : Path
+        For checkpoints ``step_<n>``, each whole or absent; the latest is kept.
+    callbacks : Callbacks, optional
+        Of transformers.
+    on_step : callable
+        Told the step, the number of steps, and the figures of each step as they become known.
     """
 
-    # The losses are divided by the whole batch, so Trainer must not divide by micro-batches.
-    loss_is_scaled_for_ga = True
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._rows_of_step: list[dict[str, Tensor]] = []
-        self._save_into: Path | None = None
-        super().__init__(*args, **kwargs)
-        if self.args.world_size > 1:
-            raise RuntimeError("training runs in one process; start it without a launcher")
-        self.remove_callback(PrinterCallback)
-
-    def row_losses(self, model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss`` and what else the curve shows, each of shape (n_rows,)."""
-        raise NotImplementedError
-
-    def get_batch_samples(
-        self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], int]:
-        """Collect the micro-batches of a step and count its rows."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, sum(len(batch["weight"]) for batch in batches)
-
-    def compute_loss(
+    def __init__(
         self,
         model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Sum of the micro-batch's losses over the rows of the whole optimizer batch."""
-        rows = self.row_losses(model, inputs)
-        if model.training:
-            self._rows_of_step.append({name: value.detach() for name, value in rows.items()})
-        loss = rows["loss"].sum() / (num_items_in_batch or len(rows["loss"]))
-        return (loss, {}) if return_outputs else loss
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means over the optimizer batch; a loss that isn't a number ends the run."""
-        if self._rows_of_step:
-            for name in self._rows_of_step[0]:
-                values = torch.cat([rows[name] for rows in self._rows_of_step])
-                logs[name] = values.double().mean().item()
-            logs["n_rows"] = len(values)
-            self._rows_of_step.clear()
-            if not math.isfinite(logs["loss"]):
-                raise RuntimeError(f"the loss is {logs['loss']} at step {self.state.global_step}")
-        super().log(logs, start_time)
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Nobody reads it, and counting the parameters at every micro-batch costs time."""
-        return 0
-
-    # ---- checkpoints: Trainer's content, in a folder that is whole or absent ----
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._save_into or self.args.output_dir)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(str(self.args.output_dir))
-        with atomic_folder(folder / f"{STEP}{self.state.global_step}") as self._save_into:
-            super()._save_checkpoint(model, trial)
-        self._save_into = None
-        for older in folder.glob(f"{STEP}*"):
-            if int(older.name.removeprefix(STEP)) < self.state.global_step:
-                shutil.rmtree(older)
-
-    def _save(
-        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+        objective: Objective,
+        settings: TrainingSettings,
+        folder: Path,
+        *,
+        callbacks: Callbacks | None = None,
+        on_step: OnStep = silent,
     ) -> None:
-        """Weights only: no pickled arguments, and the tokenizer doesn't change."""
-        model: Any = self.model
-        with _no_bar():
-            model.save_pretrained(output_dir, state_dict=state_dict)
+        self.model, self.objective, self.settings, self.folder = model, objective, settings, folder
+        self.processes: Processes = processes()
+        self.steps_per_epoch = -(-objective.n_rows // settings.batch_size)
+        self.n_steps = settings.max_steps or self.steps_per_epoch * settings.epochs
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.meter = Meter(model, self.processes.device)
+        self._pending: list[tuple[dict[str, float], dict[str, Tensor]]] = []
+        self._callbacks, self._on_step = callbacks, on_step
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        self.module = self.processes.prepare(objective.module(model))
+        optimizer = make_optimizer(self.module, settings)
+        self.optimizer = self.processes.prepare_optimizer(optimizer)
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """Rows of an optimizer step, in the order of the epoch's permutation."""
+        size, n = self.settings.batch_size, self.objective.n_rows
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.settings.seed, epoch]).permutation(n)
+        return order[place * size : (place + 1) * size]
+
+    def train(self, checkpoint: Path | None = None) -> None:
+        """Train to the last step, from a checkpoint where one is given.
+
+        Raises
+        ------
+        RuntimeError
+            If a loss isn't a number.
+        """
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self._tell("on_train_begin")
+        self.meter.start()
+        every = self.settings.checkpoint_every or self.n_steps
+        while self.step < self.n_steps:
+            self._tell("on_step_begin")
+            self._train_step()
+            self._tell("on_step_end")
+            last = self.step == self.n_steps
+            if self.step % every == 0 or last:
+                self._save()
+                self._tell("on_save")
+            elif self.step % self.settings.logging_steps == 0:
+                self._settle()
+        self._tell("on_train_end")
+
+    def _train_step(self) -> None:
+        """One step of the optimizer."""
+        batch = self.batch(self.step).tolist()
+        rate = learning_rate(self.settings, self.step, self.n_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        figures: dict[str, list[Tensor]] = {}
+        # gradients are averaged over processes, the loss is a sum over all of them
+        scale = self.processes.size / len(batch)
+        mine = shared(self.objective.bins(batch), self.processes.rank, self.processes.size)
+        for place, (rows, counts) in enumerate(mine):
+            with self.processes.accumulate(last=place == len(mine) - 1):
+                with self._autocast():
+                    found = self.objective.losses(self.module, rows, batch, self.step)
+                loss = found["loss"].sum() * scale
+                self.processes.backward(loss if counts else 0 * loss)
+            self._tell("on_substep_end")
+            for name, values in found.items():
+                kept = values.detach().float() if counts else values.detach().float()[:0]
+                figures.setdefault(name, []).append(kept)
+            self.meter.add(self.objective.tokens(rows) if counts else 0)
+        norm = self.processes.clip(self.module, self.settings.max_grad_norm)
+        self._tell("on_pre_optimizer_step")
+        self.optimizer.step()
+        self._tell("on_optimizer_step")
+        self.optimizer.zero_grad()
+        self.step += 1
+        known = {"step": self.step, "n_rows": len(batch), "learning_rate": rate}
+        means = {name: self._mean(values, len(batch)) for name, values in figures.items()}
+        self._pending.append((known, {**means, "grad_norm": norm}))
+
+    def _mean(self, values: list[Tensor], n: int) -> Tensor:
+        """Mean over the rows of a step; stays on the device."""
+        return self.processes.total(torch.cat(values).double().sum()) / n
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.processes.device.type, torch.bfloat16, enabled=self.settings.dtype == "bfloat16"
+        )
+
+    def _settle(self) -> None:
+        """Fetch the figures of the last steps from the device, all at once."""
+        for known, tensors in self._pending:
+            figures = known | {name: float(value) for name, value in tensors.items()}
+            if not math.isfinite(figures["loss"]):
+                raise RuntimeError(f"the loss is {figures['loss']} at step {int(known['step'])}")
+            self.history.append(figures)
+            if self.processes.rank == 0:
+                self._on_step(int(known["step"]), self.n_steps, figures)
+                if self._callbacks is not None:
+                    self._callbacks.log(self, figures)
+        self._pending.clear()
+
+    def _tell(self, event: str) -> None:
+        if self._callbacks is not None:
+            self._callbacks.tell(event, self)
+
+    # ---- checkpoints --------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self._settle()
+        self.processes.wait()
+        parts = self.folder / _PARTS
+        if self.processes.rank == 0:
+            shutil.rmtree(parts, ignore_errors=True)
+            parts.mkdir(parents=True)
+        self.processes.wait()
+        self.processes.save(self.optimizer, parts)
+        whole = self.processes.weights(self.module)
+        state = {name.removeprefix("model."): value for name, value in whole.items()}
+        self.processes.wait()
+        if self.processes.rank == 0:
+            with atomic_folder(self.folder / f"{STEP}{self.step}") as folder:
+                for part in sorted(parts.iterdir()):
+                    part.rename(folder / part.name)
+                save_weights(self.model, state, folder)
+                about = {"step": self.step, "n_steps": self.n_steps, "history": self.history}
+                write_json(about, folder / STATE_FILE)
+            parts.rmdir()
+            for older in self.folder.glob(f"{STEP}*"):
+                if int(older.name.removeprefix(STEP)) < self.step:
+                    shutil.rmtree(older)
+        self.processes.wait()
+
+    def _load(self, folder: Path) -> None:
+        state = read_json(folder / STATE_FILE)
+        self.step, self.history = state["step"], state["history"]
+        self.processes.load(self.model, self.optimizer, folder)
 
 
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    """transformers shows a bar of its own for every checkpoint."""
-    logging: Any = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+def shared(bins: Sequence[list[int]], rank: int, size: int) -> list[tuple[list[int], bool]]:
+    """A process's bins, as many as every other's; those that only keep step don't count.
 
-
-def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any]:
-    """Return the settings as keyword arguments of transformers' TrainingArguments."""
-    micro = settings.micro_batch_size or settings.batch_size
-    # A plain "constant" schedule would ignore the warm-up.
-    schedule = {"constant": "constant_with_warmup"}.get(
-        settings.lr_scheduler, settings.lr_scheduler
-    )
-    return {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": settings.batch_size // micro,
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": schedule,
-        "warmup_steps": settings.warmup_steps or settings.warmup_ratio,
-        "weight_decay": settings.weight_decay,
-        "adam_beta1": settings.adam_beta1,
-        "adam_beta2": settings.adam_beta2,
-        "adam_epsilon": settings.adam_epsilon,
-        "max_grad_norm": settings.max_grad_norm,
-        "num_train_epochs": settings.epochs,
-        "max_steps": settings.max_steps or -1,
-        "use_cpu": not torch.cuda.is_available(),
-        "bf16": settings.dtype == "bfloat16",
-        "gradient_checkpointing": settings.gradient_checkpointing,
-        "seed": settings.seed,
-        "data_seed": settings.seed,
-        "save_strategy": "steps",  # which also saves at the end
-        "save_steps": settings.checkpoint_every or 10**9,
-        "logging_steps": 1,  # the curve has every step
-        "logging_nan_inf_filter": False,  # it would hide them
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "remove_unused_columns": False,
-    }
+    Examples
+    --------
+    >>> shared([[0, 1], [2], [3]], 0, 2), shared([[0, 1], [2], [3]], 1, 2)
+    ([([0, 1], True), ([3], True)], [([2], True), ([0, 1], False)])
+    """
+    mine = [(rows, True) for rows in bins[rank::size]]
+    return mine + [(bins[0], False)] * (-(-len(bins) // size) - len(mine))

@@ -120,3 +120,103 @@ def random_pairs(random_rows: Callable[..., pa.Table]) -> Callable[..., pa.Table
         return pa.table({"prompt_id": [f"p{i}" for i in range(n)], **texts, **columns})
 
     return make
+
+
+# ---- oracles ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[Path], Any]:
+    """Load a model folder in float32."""
+
+    def load(folder: Path) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def plain_gradient(load: Callable[[Path], Any]) -> Callable[..., Any]:
+    """Compute a step's gradient in plain torch: no padding, no batching, no trl."""
+
+    def gradient(
+        folder: Path, rows: list[dict[str, Any]], beta: float, alpha: float, reference: Path
+    ) -> Any:
+        import torch
+        from torch.nn import functional
+
+        model, ref = load(folder), load(reference)
+
+        def logp(of: Any, prompt: list[int], response: list[int]) -> Any:
+            ids = torch.tensor([prompt + response])
+            logits = of(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+            return functional.log_softmax(logits, -1)[range(len(response)), response].sum()
+
+        total = torch.zeros(())
+        for row in rows:
+            sides = [(row["prompt_ids"], row[name]) for name in ("chosen_ids", "rejected_ids")]
+            chosen, rejected = (logp(model, *side) for side in sides)
+            with torch.no_grad():
+                ref_chosen, ref_rejected = (logp(ref, *side) for side in sides)
+            logit = beta * (chosen - ref_chosen - rejected + ref_rejected)
+            dpo = torch.log1p(torch.exp(-logit))
+            total = total + row["weight"] * (dpo + alpha * -chosen / len(row["chosen_ids"]))
+        (total / len(rows)).backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    return gradient
+
+
+@pytest.fixture(scope="session")
+def text_pairs() -> pa.Table:
+    """Sixteen pairs of text."""
+    prompts = ["How many apples does Ann have?", "How many pages?"] * 8
+    rng = np.random.default_rng(5)
+    answers = [[f" {a} + {b} = {a + b}." for a, b in rng.integers(1, 60, (16, 2))] for _ in "cr"]
+    return pa.table(
+        {
+            "prompt_id": [str(i) for i in range(16)],
+            "prompt": prompts,
+            "chosen": answers[0],
+            "rejected": answers[1],
+            "weight": [1.0] * 16,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def train_trl(load: Callable[[Path], Any]) -> Callable[..., Any]:
+    """Train four steps with trl's DPOTrainer; return it and the model."""
+
+    def train(
+        folder: Path, out: Path, rows: pa.Table, micro: int, batch: int, **config: Any
+    ) -> tuple[Any, Any]:
+        from datasets import Dataset
+        from transformers import AutoTokenizer
+        from trl import DPOConfig, DPOTrainer
+
+        model, peft = load(folder), config.pop("peft_config", None)
+        settings = {
+            "gradient_checkpointing": False, "bf16": False, "learning_rate": 1e-4, "max_steps": 4,
+            "max_length": None, "seed": 0, "data_seed": 0, "report_to": "none",
+            "disable_tqdm": True, "save_strategy": "no", **config,
+        }  # fmt: skip
+        trl = DPOTrainer(
+            model=model,
+            args=DPOConfig(
+                output_dir=str(out),
+                per_device_train_batch_size=micro,
+                gradient_accumulation_steps=batch // micro,
+                **settings,
+            ),
+            train_dataset=Dataset(rows),
+            processing_class=AutoTokenizer.from_pretrained(folder),
+            peft_config=peft,
+        )
+        trl.train()
+        return trl, trl.model if peft else model
+
+    return train

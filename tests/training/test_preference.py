@@ -1,4 +1,4 @@
-"""The preference trainer against trl, against plain torch, and against its own symmetries."""
+"""Preference training against plain torch, against trl, and against its own symmetries."""
 
 from __future__ import annotations
 
@@ -9,108 +9,66 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from torch.nn import functional
+from transformers import AutoTokenizer, TrainerCallback
 
 from statllm.errors import InputError
 from statllm.training import PreferenceSettings, train_preference
-from statllm.training.preference import PreferenceTrainer
+from statllm.training.preference import preference_trainer
+from statllm.training.trainer import Trainer
 
-MakeTrainer = Callable[..., PreferenceTrainer]
+MakeTrainer = Callable[..., Trainer]
 MakeTable = Callable[..., pa.Table]
+Load = Callable[[Path], Any]
+LAYOUTS = ("shared", "packed", "padded")
 
 
-def load(folder: Path) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+class Gradients(TrainerCallback):
+    """Gradients at every optimizer step."""
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(folder)
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []
+
+    def on_pre_optimizer_step(self, *_: Any, model: Any, **__: Any) -> None:
+        grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        self.steps.append(torch.cat(grads).clone())
 
 
 @pytest.fixture
-def trainer(model_folder: Path, tmp_path: Path) -> MakeTrainer:
-    """Build a trainer; nothing is saved between steps."""
+def trainer(model_folder: Path, load: Load, tmp_path: Path) -> MakeTrainer:
     number = iter(range(100))
 
-    def make(rows: pa.Table, reference: Path | None = None, **settings: Any) -> PreferenceTrainer:
-        model, tokenizer = load(model_folder)
-        folder = tmp_path / str(next(number))
-        defaults = {"learning_rate": 1e-3, "checkpoint_every": None, "max_grad_norm": 0.0}
-        return PreferenceTrainer(
-            model,
+    def make(rows: pa.Table, reference: Path | None = None, **settings: Any) -> Trainer:
+        callbacks = settings.pop("callbacks", ())
+        same = settings.pop("starts_at_reference", True)
+        defaults = {"learning_rate": 1e-3, "max_grad_norm": 0.0, "batch_size": 4}
+        return preference_trainer(
+            load(model_folder),
             rows,
             PreferenceSettings(**{**defaults, **settings}),
-            tokenizer,
-            folder,
-            ref_model=None if reference is None else load(reference)[0],
+            tmp_path / str(next(number)),
+            reference=None if reference is None else load(reference),
+            starts_at_reference=same,
+            callbacks=callbacks,
         )
 
     return make
 
 
-class Recorder:
-    """Gradients at every optimizer step, and the rows that each was computed on."""
+@pytest.fixture
+def first_gradient(trainer: MakeTrainer) -> Callable[..., torch.Tensor]:
+    def first(rows: pa.Table, **settings: Any) -> torch.Tensor:
+        seen = Gradients()
+        trainer(rows, max_steps=1, callbacks=[seen], **settings).train()
+        return seen.steps[0]
 
-    def __init__(self, trainer: PreferenceTrainer) -> None:
-        from transformers import TrainerCallback
-
-        self.gradients: list[torch.Tensor] = []
-        self.batches: list[list[dict[str, torch.Tensor]]] = [[]]
-        recorder = self
-
-        class Callback(TrainerCallback):
-            def on_pre_optimizer_step(self, *_: Any, model: Any, **__: Any) -> None:
-                recorder.gradients.append(flat_gradient(model))
-                recorder.batches.append([])
-
-        trainer.add_callback(Callback())
-        losses = trainer.row_losses
-
-        def recording(model: Any, inputs: Any) -> Any:
-            recorder.batches[-1].append({name: value.clone() for name, value in inputs.items()})
-            return losses(model, inputs)
-
-        trainer.row_losses = recording  # type: ignore[method-assign]
+    return first
 
 
-def flat_gradient(model: Any) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters()]).clone()
-
-
-def flat_weights(model: Any) -> torch.Tensor:
+def flat(model: Any) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
-
-
-def first_gradient(trainer: PreferenceTrainer) -> torch.Tensor:
-    recorder = Recorder(trainer)
-    trainer.args.max_steps = 1
-    trainer.train()
-    return recorder.gradients[0]
-
-
-def plain_gradient(
-    folder: Path, rows: list[dict[str, Any]], beta: float, alpha: float, reference: Path
-) -> torch.Tensor:
-    """The step's gradient written out in plain torch: no padding, no batching, no trl."""
-    model, ref = load(folder)[0], load(reference)[0]
-
-    def logp(of: Any, prompt: list[int], response: list[int]) -> torch.Tensor:
-        ids = torch.tensor([prompt + response])
-        logits = of(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-        return functional.log_softmax(logits, -1)[range(len(response)), response].sum()
-
-    total = torch.zeros(())
-    for row in rows:
-        sides = [(row["prompt_ids"], row[name]) for name in ("chosen_ids", "rejected_ids")]
-        chosen, rejected = (logp(model, *side) for side in sides)
-        with torch.no_grad():
-            ref_chosen, ref_rejected = (logp(ref, *side) for side in sides)
-        logit = beta * (chosen - ref_chosen - rejected + ref_rejected)
-        dpo = torch.log1p(torch.exp(-logit))
-        total = total + row["weight"] * (dpo + alpha * -chosen / len(row["chosen_ids"]))
-    (total / len(rows)).backward()
-    return flat_gradient(model)
 
 
 def close(left: torch.Tensor, right: torch.Tensor, tolerance: float = 1e-5) -> bool:
@@ -121,87 +79,100 @@ def close(left: torch.Tensor, right: torch.Tensor, tolerance: float = 1e-5) -> b
 
 
 @pytest.mark.parametrize("precompute", [True, False])
-@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("budget", [1, 60, 8192])
 def test_gradient_is_that_of_plain_torch(
-    trainer: MakeTrainer,
+    first_gradient: Callable[..., torch.Tensor],
     model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    precompute: bool,
-    fused: bool,
     random_rows: MakeTable,
+    plain_gradient: Callable[..., torch.Tensor],
+    layout: str,
+    precompute: bool,
+    budget: int,
 ) -> None:
-    if fused:  # the path of GPUs, which trl's kernel also has on a CPU
-        monkeypatch.setattr("statllm.training.logprobs.plain_head", lambda config: False)
     rows = random_rows(6)
-    made = trainer(
+    found = first_gradient(
         rows,
         loss="scpo",
         beta=0.5,
         batch_size=6,
-        micro_batch_size=2,
+        token_budget=budget,
+        layout=layout,
         precompute_reference=precompute,
     )
-    expected = plain_gradient(model_folder, rows.to_pylist(), 0.5, 1.0, model_folder)
-    assert close(first_gradient(made), expected)
+    assert close(found, plain_gradient(model_folder, rows.to_pylist(), 0.5, 1.0, model_folder))
 
 
+@pytest.mark.parametrize("precompute", [True, False])
 def test_gradient_with_another_reference(
-    model_folder: Path, other_model_folder: Path, tmp_path: Path, random_rows: MakeTable
+    first_gradient: Callable[..., torch.Tensor],
+    model_folder: Path,
+    other_model_folder: Path,
+    random_rows: MakeTable,
+    plain_gradient: Callable[..., torch.Tensor],
+    precompute: bool,
 ) -> None:
     rows = random_rows(4)
-    for precompute in (True, False):
-        model, tokenizer = load(model_folder)
-        made = PreferenceTrainer(
-            model,
-            rows,
-            PreferenceSettings(
-                loss="irpo", use_weights=True, batch_size=4, precompute_reference=precompute
-            ),
-            tokenizer,
-            tmp_path / str(precompute),
-            ref_model=load(other_model_folder)[0],
-            starts_at_reference=False,
-        )
-        made.args.max_grad_norm = 0.0
-        expected = plain_gradient(model_folder, rows.to_pylist(), 0.1, 1.0, other_model_folder)
-        assert close(first_gradient(made), expected)
+    found = first_gradient(
+        rows,
+        reference=other_model_folder,
+        starts_at_reference=False,
+        loss="irpo",
+        use_weights=True,
+        precompute_reference=precompute,
+    )
+    expected = plain_gradient(model_folder, rows.to_pylist(), 0.1, 1.0, other_model_folder)
+    assert close(found, expected)
 
 
 def test_short_last_batch_is_a_mean_over_its_own_pairs(
-    trainer: MakeTrainer, model_folder: Path, random_rows: MakeTable
+    trainer: MakeTrainer,
+    model_folder: Path,
+    random_rows: MakeTable,
+    plain_gradient: Callable[..., torch.Tensor],
 ) -> None:
-    # 11 pairs: steps of 8 and 3, the latter in micro-batches of 2 and 1. With a vanishing rate
-    # the model stays where it is, so every gradient can be computed at the start.
+    # 11 pairs: steps of 8 and 3. With a vanishing rate the model stays where it is, so every
+    # gradient can be computed at the start.
     rows = random_rows(11)
-    for micro in (1, 2, 8):
-        made = trainer(rows, loss="scpo", batch_size=8, micro_batch_size=micro, learning_rate=1e-30)
-        recorder = Recorder(made)
+    for budget in (1, 8192):
+        seen = Gradients()
+        made = trainer(
+            rows,
+            loss="scpo",
+            batch_size=8,
+            token_budget=budget,
+            learning_rate=1e-30,
+            callbacks=[seen],
+        )
+        batches = [made.batch(step).tolist() for step in range(2)]
+        assert sorted(batches[0] + batches[1]) == list(range(11))
         made.train()
-        weights = {round(row["weight"], 6): row for row in rows.to_pylist()}
-        for gradient, batches, size in zip(
-            recorder.gradients, recorder.batches, (8, 3), strict=False
-        ):
-            used = [weights[round(w, 6)] for b in batches for w in b["weight"].double().tolist()]
-            assert len(used) == size
-            assert close(gradient, plain_gradient(model_folder, used, 0.1, 1.0, model_folder))
+        for gradient, batch in zip(seen.steps, batches, strict=True):
+            used = rows.take(batch).to_pylist()
+            expected = plain_gradient(model_folder, used, 0.1, 1.0, model_folder)
+            assert close(gradient, expected)
 
 
-def test_micro_batches_do_not_change_the_result(
+def test_budget_and_layout_do_not_change_the_result(
     trainer: MakeTrainer, random_rows: MakeTable
 ) -> None:
     rows = random_rows(19)  # 8 + 8 + 3
     trained = []
-    for micro in (8, 2, 1):
-        made = trainer(rows, loss="scpo", batch_size=8, micro_batch_size=micro, epochs=2)
-        start = flat_weights(made.model)
+    for budget, layout in ((8192, "shared"), (60, "shared"), (1, "packed"), (200, "padded")):
+        made = trainer(
+            rows, loss="scpo", batch_size=8, token_budget=budget, layout=layout, epochs=2
+        )
+        start = flat(made.model)
         made.train()
-        trained.append(flat_weights(made.model))
+        trained.append(flat(made.model))
     assert (trained[0] - start).abs().max() > 1e-3
     for other in trained[1:]:
-        assert (trained[0] - other).abs().max() <= 1e-6
+        assert (trained[0] - other).abs().max() <= 2e-6
 
 
-def test_zero_weight_pair_has_no_gradient(trainer: MakeTrainer, random_rows: MakeTable) -> None:
+def test_zero_weight_pair_has_no_gradient(
+    first_gradient: Callable[..., torch.Tensor], random_rows: MakeTable
+) -> None:
     rows = random_rows(4)
     weight = rows["weight"].to_numpy().copy()
     weight[2] = 0.0
@@ -212,206 +183,257 @@ def test_zero_weight_pair_has_no_gradient(trainer: MakeTrainer, random_rows: Mak
         values = rows[name].to_pylist()
         values[2] = other[name].to_pylist()[2]
         swapped = swapped.set_column(i, name, pa.array(values, pa.list_(pa.int32())))
-    one = first_gradient(trainer(zeroed, loss="scpo", batch_size=4))
-    two = first_gradient(trainer(swapped, loss="scpo", batch_size=4))
-    assert close(one, two)
-    alone = zeroed.slice(2, 1)
-    assert not first_gradient(trainer(alone, loss="scpo", batch_size=1)).any()
+    assert close(first_gradient(zeroed, loss="scpo"), first_gradient(swapped, loss="scpo"))
+    assert not first_gradient(zeroed.slice(2, 1), loss="scpo", batch_size=1).any()
 
 
-def test_weights_scale_gradients(trainer: MakeTrainer, random_rows: MakeTable) -> None:
+def test_weights_scale_gradients(
+    first_gradient: Callable[..., torch.Tensor], random_rows: MakeTable
+) -> None:
     rows = random_rows(4)
     tripled = rows.set_column(3, "weight", pa.array(3 * rows["weight"].to_numpy()))
-    one = first_gradient(trainer(rows, loss="scpo", batch_size=4))
-    three = first_gradient(trainer(tripled, loss="scpo", batch_size=4))
-    assert close(three, 3 * one)
-    ignored = first_gradient(trainer(tripled, loss="irpo", batch_size=4))
-    assert close(ignored, first_gradient(trainer(rows, loss="irpo", batch_size=4)))
+    one = first_gradient(rows, loss="scpo")
+    assert close(first_gradient(tripled, loss="scpo"), 3 * one)
+    assert close(first_gradient(tripled, loss="irpo"), first_gradient(rows, loss="irpo"))
 
 
-def test_order_of_pairs_does_not_matter(trainer: MakeTrainer, random_rows: MakeTable) -> None:
+def test_order_of_pairs_does_not_matter(
+    first_gradient: Callable[..., torch.Tensor], random_rows: MakeTable
+) -> None:
     rows = random_rows(6)
     shuffled = rows.take(np.random.default_rng(3).permutation(6))
-    one = first_gradient(trainer(rows, loss="scpo", batch_size=6))
-    assert close(first_gradient(trainer(shuffled, loss="scpo", batch_size=6)), one)
+    one = first_gradient(rows, loss="scpo", batch_size=6)
+    assert close(first_gradient(shuffled, loss="scpo", batch_size=6), one)
 
 
-def test_swapping_chosen_and_rejected_flips_the_dpo_gradient(
-    trainer: MakeTrainer, random_rows: MakeTable
+def test_swapping_chosen_and_rejected_flips_the_gradient(
+    first_gradient: Callable[..., torch.Tensor], random_rows: MakeTable
 ) -> None:
     # At the reference the sigmoid is 1/2 on both sides, so the gradients are opposite.
     rows = random_rows(4)
     swapped = rows.rename_columns(["prompt_ids", "rejected_ids", "chosen_ids", "weight"]).select(
         rows.column_names
     )
-    one = first_gradient(trainer(rows, batch_size=4))
-    assert close(first_gradient(trainer(swapped, batch_size=4)), -one)
+    assert close(first_gradient(swapped), -first_gradient(rows))
 
 
-def test_padding_does_not_matter(trainer: MakeTrainer, random_rows: MakeTable) -> None:
-    made = trainer(random_rows(3), batch_size=3)
-    batch = made.data_collator([made.train_dataset[i] for i in range(3)])
-    wider = dict(batch)
-    for name, fill in (("input_ids", 0), ("attention_mask", 0), ("completion_mask", 0)):
-        wider[name] = functional.pad(batch[name], (0, 7), value=fill)
-    with torch.no_grad():
-        for one, two in zip(
-            made._logps(made.model, batch), made._logps(made.model, wider), strict=True
-        ):
-            assert torch.allclose(one, two, atol=1e-4)
+def test_token_norm_is_over_the_optimizer_batch(
+    first_gradient: Callable[..., torch.Tensor], random_rows: MakeTable
+) -> None:
+    """Σ NLL / Σ tokens, whatever the budget: each pair's per-token NLL times its share."""
+    rows = random_rows(4)
+    tokens = np.array([len(ids) for ids in rows["chosen_ids"].to_pylist()])
+    ones = rows.set_column(3, "weight", pa.array(np.ones(4)))
+    dpo = first_gradient(ones, loss="dpo")
+    found = first_gradient(ones, loss="irpo", nll_norm="token", token_budget=1) - dpo
+    by_share = rows.set_column(3, "weight", pa.array(tokens / tokens.mean()))
+    both = first_gradient(by_share, loss="scpo")
+    only_dpo = first_gradient(by_share, loss="dpo", use_weights=True)
+    assert close(found, both - only_dpo, 1e-4)
+    per_sequence = first_gradient(ones, loss="irpo") - dpo
+    assert not close(found, per_sequence, 1e-2)
+
+
+def test_gradient_checkpointing_changes_nothing(
+    first_gradient: Callable[..., torch.Tensor], random_rows: MakeTable
+) -> None:
+    rows = random_rows(4)
+    one = first_gradient(rows, loss="scpo")
+    for layout in LAYOUTS:
+        two = first_gradient(rows, loss="scpo", gradient_checkpointing=True, layout=layout)
+        assert close(two, one)
+
+
+@pytest.mark.parametrize("loss", ["ipo", "hinge", "robust", "cdpo", "simpo"])
+def test_other_losses_learn(trainer: MakeTrainer, random_rows: MakeTable, loss: str) -> None:
+    made = trainer(random_rows(8), loss=loss, batch_size=8, learning_rate=3e-3, epochs=10)
+    made.train()
+    first, last = made.history[0], made.history[-1]
+    assert last["loss"] < first["loss"]
+    assert last["margin"] > first["margin"]
+    expected = {"ipo": 25.0, "hinge": 1.0, "robust": math.log(2), "cdpo": math.log(2)}
+    if loss != "simpo":  # at the reference the margin is 0
+        assert first["loss"] == pytest.approx(expected[loss], rel=1e-4)
 
 
 # ---- trl as oracle ------------------------------------------------------------------------------
 
 RATE = 1e-4  # Adam turns rounding of a vanishing gradient into as much as a step of this size
+TEXTS = ["prompt", "chosen", "rejected"]
 
 
-def text_pairs() -> pa.Table:
-    prompts = ["How many apples does Ann have?", "How many pages?"] * 5
-    rng = np.random.default_rng(5)
-    answers = [[f" {a} + {b} = {a + b}." for a, b in rng.integers(1, 60, (10, 2))] for _ in "cr"]
-    return pa.table(
-        {
-            "prompt_id": [str(i) for i in range(10)],
-            "prompt": prompts,
-            "chosen": answers[0],
-            "rejected": answers[1],
-            "weight": [1.0] * 10,
-        }
-    )
+@pytest.fixture
+def in_our_order(text_pairs: pa.Table) -> pa.Table:
+    """The pairs in the order of our first epoch, for trl to take one after the other."""
+    order = np.random.default_rng([0, 0]).permutation(text_pairs.num_rows)
+    return text_pairs.take(order)
 
 
-def train_trl(
-    folder: Path, out: Path, rows: pa.Table, micro: int, batch: int, **config: Any
-) -> tuple[Any, Any]:
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    model, tokenizer = load(folder)
-    trl = DPOTrainer(
-        model=model,
-        args=DPOConfig(
-            output_dir=str(out),
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=batch // micro,
-            learning_rate=RATE,
-            max_steps=4,
-            bf16=False,
-            gradient_checkpointing=False,
-            max_length=None,
-            seed=0,
-            data_seed=0,
-            report_to="none",
-            disable_tqdm=True,
-            save_strategy="no",
-            **config,
-        ),
-        train_dataset=Dataset(rows),
-        processing_class=tokenizer,
-    )
-    trl.train()
-    return trl, model
-
-
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("precompute", [True, False])
 def test_dpo_is_trls_after_four_steps(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fused: bool
+    model_folder: Path,
+    tmp_path: Path,
+    load: Load,
+    text_pairs: pa.Table,
+    in_our_order: pa.Table,
+    train_trl: Callable[..., Any],
+    precompute: bool,
+    checkpointing: bool,
 ) -> None:
-    if fused:
-        monkeypatch.setattr("statllm.training.logprobs.plain_head", lambda config: False)
-    table = text_pairs()
     trl, expected = train_trl(
-        model_folder, tmp_path / "trl", table.select(["prompt", "chosen", "rejected"]), 4, 4
+        model_folder,
+        tmp_path / "trl",
+        in_our_order.select(TEXTS),
+        2,
+        4,
+        train_sampling_strategy="sequential",
+        precompute_ref_log_probs=precompute,
+        gradient_checkpointing=checkpointing,
+        logging_steps=1,
     )
     settings = PreferenceSettings(
-        loss="dpo", batch_size=4, max_steps=4, learning_rate=RATE, precompute_reference=False
+        loss="dpo",
+        batch_size=4,
+        learning_rate=RATE,
+        precompute_reference=precompute,
+        gradient_checkpointing=checkpointing,
     )
-    seen = []
-    from transformers import TrainerCallback
-
-    class Look(TrainerCallback):
-        def on_train_begin(self, *_: Any, train_dataloader: Any, **__: Any) -> None:
-            seen.append(train_dataloader.dataset)
-
-    train_preference(model_folder, table, tmp_path / "out", settings, callbacks=[Look()])
-    for name in ("prompt_ids", "chosen_ids", "rejected_ids"):  # its tokenizer path, too
-        assert list(seen[0][name]) == list(trl.train_dataset[name])
-    ours = load(tmp_path / "out")[0]
-    one, two = flat_weights(ours), flat_weights(expected)
-    assert (one - flat_weights(load(model_folder)[0])).abs().max() > 1e-4
-    if fused:
-        assert torch.equal(one, two)
-    else:
-        assert (one - two).abs().max() <= 1e-6
+    summary = train_preference(model_folder, text_pairs, tmp_path / "out", settings)
+    one, two = flat(load(tmp_path / "out")), flat(expected)
+    assert (one - flat(load(model_folder))).abs().max() > 1e-4
+    assert (one - two).abs().max() <= 1e-6
+    losses = [row["loss"] for row in trl.state.log_history if "loss" in row]
+    assert np.allclose(summary.curve["loss"].to_numpy(), losses, atol=1e-4)
 
 
-def test_irpo_is_trls_sft_mix_at_micro_batches_of_one(model_folder: Path, tmp_path: Path) -> None:
-    # There the mean over the tokens of the micro-batch is the mean per sequence.
-    table = text_pairs()
+def test_irpo_is_trls_sft_mix_at_micro_batches_of_one(
+    model_folder: Path,
+    tmp_path: Path,
+    load: Load,
+    text_pairs: pa.Table,
+    in_our_order: pa.Table,
+    train_trl: Callable[..., Any],
+) -> None:
+    """There the mean over the tokens of the micro-batch is the mean per sequence."""
     _, expected = train_trl(
         model_folder,
         tmp_path / "trl",
-        table.select(["prompt", "chosen", "rejected"]),
+        in_our_order.select(TEXTS),
         1,
         4,
+        train_sampling_strategy="sequential",
         loss_type=["sigmoid", "sft"],
         loss_weights=[1.0, 0.7],
     )
-    settings = PreferenceSettings(
-        loss="irpo", alpha=0.7, batch_size=4, max_steps=4, learning_rate=RATE
+    settings = PreferenceSettings(loss="irpo", alpha=0.7, batch_size=4, learning_rate=RATE)
+    train_preference(model_folder, text_pairs, tmp_path / "out", settings)
+    assert (flat(load(tmp_path / "out")) - flat(expected)).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("loss", ["hinge", "robust"])
+def test_other_losses_are_trls(
+    model_folder: Path,
+    tmp_path: Path,
+    load: Load,
+    text_pairs: pa.Table,
+    in_our_order: pa.Table,
+    train_trl: Callable[..., Any],
+    loss: str,
+) -> None:
+    config = {"label_smoothing": 0.2} if loss == "robust" else {}
+    _, expected = train_trl(
+        model_folder,
+        tmp_path / "trl",
+        in_our_order.select(TEXTS),
+        4,
+        4,
+        train_sampling_strategy="sequential",
+        loss_type=[loss],
+        **config,
     )
-    # 10 pairs: trl's steps are 4 + 4 + 2, and it divides the last by its 2 micro-batches
-    train_preference(model_folder, table, tmp_path / "out", settings)
-    ours = load(tmp_path / "out")[0]
-    assert (flat_weights(ours) - flat_weights(expected)).abs().max() <= 1e-6
+    settings = PreferenceSettings(loss=loss, label_noise=0.2, batch_size=4, learning_rate=RATE)
+    train_preference(model_folder, text_pairs, tmp_path / "out", settings)
+    assert (flat(load(tmp_path / "out")) - flat(expected)).abs().max() <= 1e-6
 
 
-def test_negative_control_trl_drops_weights_silently(model_folder: Path, tmp_path: Path) -> None:
-    rows = text_pairs().select(["prompt", "chosen", "rejected"])
-    weighted = rows.append_column("weight", pa.array(np.linspace(0, 5, 10)))
-    with_weights = train_trl(model_folder, tmp_path / "a", weighted, 4, 4)[1]
-    without = train_trl(model_folder, tmp_path / "b", rows, 4, 4)[1]
-    assert torch.equal(flat_weights(with_weights), flat_weights(without))
+@pytest.mark.parametrize("precompute", [True, False])
+def test_an_adapter_is_trls(
+    model_folder: Path,
+    tmp_path: Path,
+    load: Load,
+    text_pairs: pa.Table,
+    in_our_order: pa.Table,
+    train_trl: Callable[..., Any],
+    precompute: bool,
+) -> None:
+    """The merged weights after four steps, and the adapter that lies beside them."""
+    pytest.importorskip("peft")
+    from peft import LoraConfig, PeftModel
+
+    rank = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
+    torch.manual_seed(0)  # of A, as ours draws it
+    _, trained = train_trl(
+        model_folder,
+        tmp_path / "trl",
+        in_our_order.select(TEXTS),
+        4,
+        4,
+        train_sampling_strategy="sequential",
+        learning_rate=1e-2,
+        peft_config=LoraConfig(**rank, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"),
+    )
+    settings = PreferenceSettings(
+        batch_size=4,
+        learning_rate=1e-2,
+        lora_rank=4,
+        lora_alpha=8,
+        lora_targets=("q_proj", "down_proj"),
+        precompute_reference=precompute,
+    )
+    train_preference(model_folder, text_pairs, tmp_path / "out", settings)
+    found = load(tmp_path / "out")
+    beside = PeftModel.from_pretrained(load(model_folder), str(tmp_path / "out" / "adapter"))
+    assert (flat(beside.merge_and_unload()) - flat(found)).abs().max() <= 1e-6
+    moved = (flat(found) - flat(load(model_folder))).abs()
+    assert moved.max() > 1e-3
+    ours = dict(found.named_parameters())
+    for name, part in load(model_folder).named_parameters():
+        if "q_proj" not in name and "down_proj" not in name:
+            assert torch.equal(ours[name], part)
+    expected = flat(trained.merge_and_unload())
+    assert (flat(found) - expected).norm() <= 1e-3 * (expected - flat(load(model_folder))).norm()
 
 
 # ---- checks -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("precompute", [True, False])
 def test_wrong_reference_is_found_at_step_0(
-    trainer: MakeTrainer, other_model_folder: Path, random_rows: MakeTable
+    trainer: MakeTrainer, other_model_folder: Path, random_rows: MakeTable, precompute: bool
 ) -> None:
-    for precompute in (True, False):
-        made = trainer(
-            random_rows(4),
-            reference=other_model_folder,
-            batch_size=4,
-            precompute_reference=precompute,
-        )
-        with pytest.raises(RuntimeError, match=r"at step 0 the DPO loss is .* instead of ln 2"):
-            made.train()
+    made = trainer(random_rows(4), reference=other_model_folder, precompute_reference=precompute)
+    with pytest.raises(RuntimeError, match=r"at step 0 the DPO loss is .* instead of ln 2"):
+        made.train()
 
 
 def test_attention_dropout_is_off(
     model_folder: Path, tmp_path: Path, random_pairs: MakeTable, make_model: Callable[..., Path]
 ) -> None:
     leaky = make_model(tmp_path / "leaky", attention_dropout=0.3)
-    settings = PreferenceSettings(batch_size=4, max_steps=1)
-    summary = train_preference(leaky, random_pairs(4), tmp_path / "out", settings)
-    assert summary.curve["loss_dpo"][0].as_py() == pytest.approx(math.log(2), abs=1e-5)
-
-
-def test_rows_with_other_columns_are_refused(trainer: MakeTrainer, random_rows: MakeTable) -> None:
-    rows = random_rows(4).append_column("score", pa.array([1.0] * 4))
-    with pytest.raises(InputError, match="rows have columns prompt_ids, .*score; .* were expected"):
-        trainer(rows)
+    for layout in LAYOUTS:
+        settings = PreferenceSettings(batch_size=4, max_steps=1, layout=layout)
+        summary = train_preference(leaky, random_pairs(4), tmp_path / "out", settings)
+        assert summary.curve["loss_dpo"][0].as_py() == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(
     trainer: MakeTrainer, random_rows: MakeTable
 ) -> None:
-    made = trainer(random_rows(8), batch_size=4, learning_rate=1e20, epochs=3)
+    made = trainer(random_rows(8), learning_rate=1e20, epochs=3, logging_steps=1)
     with pytest.raises(RuntimeError, match=r"the loss is (nan|inf) at step \d"):
         made.train()
+    assert not list(made.folder.glob("step_*"))
 
 
 def test_curve_shows_the_whole_optimizer_batch(
@@ -419,14 +441,16 @@ def test_curve_shows_the_whole_optimizer_batch(
 ) -> None:
     pairs = random_pairs(11)
     curves = []
-    for micro in (8, 1):
+    for budget in (8192, 1):
         settings = PreferenceSettings(
-            loss="scpo", batch_size=8, micro_batch_size=micro, learning_rate=1e-3, epochs=2
+            loss="scpo", batch_size=8, token_budget=budget, learning_rate=1e-3, epochs=2
         )
-        path = tmp_path / f"{micro}.parquet"
+        path = tmp_path / f"{budget}.parquet"
         summary = train_preference(model_folder, pairs, tmp_path / "out", settings, curve=path)
         curves.append(summary.curve.to_pandas())
-    one, eight = curves[1], curves[0]
+        assert summary.speed is not None
+        assert summary.speed.tokens > 0
+    eight, one = curves
     assert one["n_rows"].tolist() == [8, 3, 8, 3]
     assert one["epoch"].tolist() == [8 / 11, 1.0, 19 / 11, 2.0]
     assert np.allclose(one, eight, rtol=1e-4, atol=1e-4)
@@ -439,8 +463,6 @@ def test_curve_shows_the_whole_optimizer_batch(
     assert (one["reward_chosen"] - one["reward_rejected"]).to_numpy() == pytest.approx(
         0.1 * one["margin"].to_numpy(), abs=1e-6
     )
-    import pyarrow.parquet as pq
-
     assert pq.read_table(tmp_path / "1.parquet").column_names == summary.curve.column_names
 
 
@@ -454,19 +476,62 @@ def test_training_prefers_chosen(
 
 
 def test_bfloat16_keeps_weights_in_float32(
-    model_folder: Path, tmp_path: Path, random_pairs: MakeTable
+    model_folder: Path, tmp_path: Path, load: Load, random_pairs: MakeTable
 ) -> None:
     settings = PreferenceSettings(batch_size=8, dtype="bfloat16", learning_rate=1e-6, max_steps=2)
     train_preference(model_folder, random_pairs(8), tmp_path / "out", settings)
-    trained, start = flat_weights(load(tmp_path / "out")[0]), flat_weights(load(model_folder)[0])
+    trained, start = flat(load(tmp_path / "out")), flat(load(model_folder))
     # steps of 1e-6 would vanish in bfloat16's 8 bits
     assert ((trained - start) != 0).double().mean() > 0.2
 
 
-def test_gradient_checkpointing_changes_nothing(
-    trainer: MakeTrainer, random_rows: MakeTable
+def test_the_reference_lies_beside_the_pairs(
+    model_folder: Path, other_model_folder: Path, tmp_path: Path, random_pairs: MakeTable
 ) -> None:
-    rows = random_rows(4)
-    one = first_gradient(trainer(rows, loss="scpo", batch_size=4))
-    two = first_gradient(trainer(rows, loss="scpo", batch_size=4, gradient_checkpointing=True))
-    assert close(two, one)
+    """Keyed by pairs and model: another run finds it, another model makes its own."""
+    pairs = tmp_path / "pairs" / "pairs.parquet"
+    pairs.parent.mkdir()
+    pq.write_table(random_pairs(6), pairs)
+
+    def files() -> dict[str, int]:
+        return {p.name: p.stat().st_mtime_ns for p in pairs.parent.glob("reference-*")}
+
+    settings = PreferenceSettings(batch_size=4)
+    train_preference(model_folder, pairs, tmp_path / "a", settings)
+    first = files()
+    assert len(first) == 1
+    again = PreferenceSettings(batch_size=4, loss="scpo", learning_rate=1e-4, token_budget=64)
+    train_preference(model_folder, pairs, tmp_path / "b", again)
+    assert files() == first
+    train_preference(other_model_folder, pairs, tmp_path / "c", settings)
+    assert len(files()) == 2
+    name = next(iter(first))
+    table = pq.read_table(pairs.parent / name)
+    pq.write_table(table.slice(0, 3), pairs.parent / name)
+    with pytest.raises(InputError, match="has 3 rows, the pairs have 6"):
+        train_preference(model_folder, pairs, tmp_path / "d", settings)
+
+
+def test_models_that_cannot_share(
+    model_folder: Path, tmp_path: Path, random_pairs: MakeTable
+) -> None:
+    """A window is refused by name, and run padded by default."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    folder = tmp_path / "window"
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    tokenizer.save_pretrained(folder)
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, sliding_window=4, eos_token_id=1,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(folder)
+    for layout in ("shared", "packed"):
+        settings = PreferenceSettings(batch_size=4, layout=layout)
+        with pytest.raises(InputError, match=f"layout {layout}: .*sliding window of 4 tokens"):
+            train_preference(folder, random_pairs(4), tmp_path / "out", settings)
+        (tmp_path / "out.partial" / "request.json").unlink()
+    settings = PreferenceSettings(batch_size=4)
+    summary = train_preference(folder, random_pairs(4), tmp_path / "out", settings)
+    assert summary.curve["loss_dpo"][0].as_py() == pytest.approx(math.log(2), abs=1e-5)

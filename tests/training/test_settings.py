@@ -33,10 +33,11 @@ def test_overriding_the_loss_of_dumped_settings_changes_what_it_decides() -> Non
     ("wrong", "message"),
     [
         ({"warmup_steps": 3, "warmup_ratio": 0.1}, "exclude each other"),
-        ({"batch_size": 16, "micro_batch_size": 5}, "must divide batch_size 16"),
+        ({"lora_alpha": 16}, "need lora_rank"),
+        ({"lora_rank": 8, "weight_dtype": "bfloat16"}, "float32"),
         ({"lerning_rate": 1.0}, "lerning_rate"),
         ({"beta": 0.0}, "beta"),
-        ({"loss": "ipo"}, "loss"),
+        ({"loss": "kto"}, "loss"),
     ],
 )
 def test_wrong_settings(wrong: dict[str, object], message: str) -> None:

@@ -61,9 +61,7 @@ def test_gradient_is_that_of_plain_torch(
     total.backward()
     expected = torch.cat([p.grad.flatten() for p in model.parameters()])
     seen = Gradient()
-    settings = SFTSettings(
-        batch_size=12, micro_batch_size=4, max_grad_norm=0.0, use_weights=weighted
-    )
+    settings = SFTSettings(batch_size=12, token_budget=64, max_grad_norm=0.0, use_weights=weighted)
     summary = train_sft(model_folder, examples, tmp_path / "out", settings, callbacks=[seen])
     assert (seen.steps[0] - expected).norm() <= 1e-5 * expected.norm()
     assert summary.curve["loss"][0].as_py() == pytest.approx(total.item(), rel=1e-5)
@@ -73,9 +71,9 @@ def test_micro_batches_do_not_change_the_result(
     model_folder: Path, tmp_path: Path, examples: pa.Table
 ) -> None:
     trained = []
-    for micro in (8, 2, 1):
+    for micro in (4096, 64, 1):
         settings = SFTSettings(
-            batch_size=8, micro_batch_size=micro, learning_rate=1e-4, epochs=2, max_grad_norm=0.0
+            batch_size=8, token_budget=micro, learning_rate=1e-4, epochs=2, max_grad_norm=0.0
         )
         train_sft(model_folder, examples, tmp_path / str(micro), settings)
         trained.append(flat(load(tmp_path / str(micro))))

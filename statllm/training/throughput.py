@@ -1,0 +1,110 @@
+"""How fast a training runs: tokens per second, share of the device's peak, memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+#: Peak of dense bfloat16 arithmetic in FLOP/s, as the makers' data sheets have it.
+PEAKS = {
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "RTX 4090": 165e12,
+}
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What a process has done, and how fast.
+
+    Attributes
+    ----------
+    tokens : int
+        Positions that it computed, forward and backward.
+    seconds : float
+        Of its optimizer steps.
+    mfu : float or None
+        Model FLOPs per second as a share of the device's peak (6 per parameter and token, and
+        attention aside); None where the peak isn't known.
+    peak_bytes : int
+        Most memory of the device; on a CPU, of the process.
+    """
+
+    tokens: int
+    seconds: float
+    mfu: float | None
+    peak_bytes: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of this process."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    def summary(self) -> str:
+        """Say it in one line."""
+        share = "" if self.mfu is None else f", {self.mfu:.1%} of the device's peak"
+        return (
+            f"{self.tokens_per_second:,.0f} tokens/s{share}, "
+            f"{self.peak_bytes / 2**30:.2f} GiB at most"
+        )
+
+
+class Meter:
+    """Counts tokens and time.
+
+    Parameters
+    ----------
+    model : Module
+    device : torch.device
+    """
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        self._device = device
+        # embeddings are looked up, not multiplied
+        embedded = model.get_input_embeddings().weight.numel()
+        self._parameters = sum(part.numel() for part in model.parameters()) - embedded
+        self._tokens, self._begin = 0, time.perf_counter()
+
+    def start(self) -> None:
+        """Begin to measure; what came before isn't counted."""
+        self._begin = time.perf_counter()
+
+    def add(self, tokens: int) -> None:
+        """Count positions."""
+        self._tokens += tokens
+
+    def summary(self) -> Throughput:
+        """Return what was counted up to now."""
+        seconds = time.perf_counter() - self._begin
+        peak = device_peak(self._device)
+        flops = 6 * self._parameters * self._tokens
+        return Throughput(
+            self._tokens,
+            seconds,
+            None if peak is None or not seconds else flops / seconds / peak,
+            _peak_bytes(self._device),
+        )
+
+
+def device_peak(device: torch.device) -> float | None:
+    """FLOP/s that a device can do at most; None where that isn't known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for known, peak in PEAKS.items() if known in name), None)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

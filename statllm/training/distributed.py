@@ -27,12 +27,8 @@ class Processes(Protocol):
     size: int
     device: torch.device
 
-    def prepare(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Return the module as it is called from now on."""
-        ...
-
-    def prepare_optimizer(self, optimizer: Any) -> Any:
-        """Return the optimizer as it is called from now on."""
+    def prepare(self, module: torch.nn.Module, optimizer: Any) -> tuple[torch.nn.Module, Any]:
+        """Return module and optimizer as they are called from now on; weights may be divided."""
         ...
 
     def accumulate(self, last: bool) -> AbstractContextManager[None]:
@@ -76,13 +72,9 @@ class OneProcess:
     def __init__(self) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def prepare(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Put it on the device."""
-        return module.to(self.device)
-
-    def prepare_optimizer(self, optimizer: Any) -> Any:
-        """As it is."""
-        return optimizer
+    def prepare(self, module: torch.nn.Module, optimizer: Any) -> tuple[torch.nn.Module, Any]:
+        """As they are."""
+        return module, optimizer
 
     def accumulate(self, last: bool) -> AbstractContextManager[None]:
         """Nobody to meet."""
@@ -129,15 +121,14 @@ class Several:
         self.size = self._accelerator.num_processes
         self.device = self._accelerator.device
 
-    def prepare(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Wrap it for DDP, FSDP or DeepSpeed."""
-        prepared: torch.nn.Module = self._accelerator.prepare(module)
-        self._module = prepared
+    def prepare(self, module: torch.nn.Module, optimizer: Any) -> tuple[torch.nn.Module, Any]:
+        """Wrap them for DDP, FSDP or DeepSpeed."""
+        plugin = self._accelerator.state.deepspeed_plugin
+        if plugin is not None:  # which asks for a number that only loaders of batches have
+            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
+        prepared: tuple[torch.nn.Module, Any] = self._accelerator.prepare(module, optimizer)
+        self._module = prepared[0]
         return prepared
-
-    def prepare_optimizer(self, optimizer: Any) -> Any:
-        """Wrap it likewise."""
-        return self._accelerator.prepare(optimizer)
 
     @contextmanager
     def accumulate(self, last: bool) -> Iterator[None]:

@@ -87,7 +87,7 @@ def preference_trainer(
     module = trainer.module
     if reference is not None:
         reference.requires_grad_(False)
-        module = trainer.processes.prepare(SequenceLogps(reference, sequences))
+        module = SequenceLogps(reference, sequences).to(trainer.processes.device)
     if live:
         objective.reference = module if reference is not None else _Unadapted(policy, module)
     else:

@@ -110,9 +110,10 @@ class Trainer:
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()
-        self.module = self.processes.prepare(objective.module(model))
-        optimizer = make_optimizer(self.module, settings)
-        self.optimizer = self.processes.prepare_optimizer(optimizer)
+        module = objective.module(model).to(self.processes.device)
+        self.module, self.optimizer = self.processes.prepare(
+            module, make_optimizer(module, settings)
+        )
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """Rows of an optimizer step, in the order of the epoch's permutation."""

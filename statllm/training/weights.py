@@ -32,6 +32,9 @@ def save_weights(model: Any, state: Mapping[str, Tensor], folder: Path) -> None:
     """
     if is_adapted(model):
         state = {f"base_model.model.{name}": value for name, value in state.items()}
+    else:  # processes that hold parts of the weights no longer know which are the same
+        tied = getattr(model, "all_tied_weights_keys", {})
+        state = {name: value for name, value in state.items() if name not in tied}
     with no_bar():
         model.save_pretrained(folder, state_dict=dict(state))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from statllm._formats import read_rows
 from statllm.files import sha256
@@ -25,7 +27,7 @@ from statllm.training.folder import (
     training_curve,
 )
 from statllm.training.progress import ProgressLine
-from statllm.training.settings import PreferenceSettings, SFTSettings
+from statllm.training.settings import LanguageModelSettings, PreferenceSettings, SFTSettings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -120,11 +122,13 @@ def train_preference(
     inputs = {"model": sha256(start), "data": table_digest(table)}
     inputs["reference"] = inputs["model"] if other is None else sha256(other)
     folder = open_partial(out, start, inputs, settings)
+    live = settings.needs_reference and not settings.precompute_reference
     beside = folder if isinstance(pairs, pa.Table) else Path(pairs).parent
 
     def trainer(on_step: OnStep) -> Trainer:
         from statllm.training.preference import preference_trainer
 
+        _check_memory(start, rows, ("chosen_ids", "rejected_ids"), settings, live)
         return preference_trainer(
             load_model(start, settings.weight_dtype),
             rows.table,
@@ -173,6 +177,7 @@ def train_sft(
     def trainer(on_step: OnStep) -> Trainer:
         from statllm.training.sft import sft_trainer
 
+        _check_memory(start, rows, ("response_ids",), settings, False)
         return sft_trainer(
             load_model(start, settings.weight_dtype),
             rows.table,
@@ -203,6 +208,26 @@ def reference_path(folder: Path, rows: pa.Table, model: str, settings: Preferenc
     digest = table_digest(rows.select(["prompt_ids", "chosen_ids", "rejected_ids"]))
     kind = f"{settings.weight_dtype}-{settings.dtype}"
     return folder / f"reference-{digest[:12]}-{model[:12]}-{kind}.parquet"
+
+
+def _check_memory(
+    start: Path,
+    rows: Rows,
+    responses: Sequence[str],
+    settings: LanguageModelSettings,
+    live_reference: bool,
+) -> None:
+    """Refuse what this machine's memory doesn't hold; of several, each holds a part."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return
+    from statllm.training.memory import check_training
+    from statllm.training.packing import packed_length
+
+    lengths = [
+        pc.list_value_length(rows.table[name]).to_pylist() for name in ("prompt_ids", *responses)
+    ]
+    sizes = [packed_length(prompt, each) for prompt, *each in zip(*lengths, strict=True)]
+    check_training(start, settings, sizes, live_reference=live_reference)
 
 
 def _finish(

@@ -3,46 +3,108 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from statllm.cli.common import console
 from statllm.cli.settings import validated, with_settings
+from statllm.errors import InputError
 from statllm.training import PreferenceSettings
+
+if TYPE_CHECKING:
+    from statllm.training import TrainingSummary
 
 
 @with_settings(PreferenceSettings)
 def train(
-    model: Annotated[str, typer.Argument(help="The model that generated the pairs, or lab.")],
-    pairs: Annotated[Path, typer.Argument(help="Parquet from `statllm select`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.")],
+    model: Annotated[
+        str, typer.Argument(help="The model that generated the pairs, or lab; or a recipe (YAML).")
+    ],
+    pairs: Annotated[
+        Path | None, typer.Argument(help="Parquet from `statllm select`; none with a recipe.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the new model.")
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(help="Reference model; the starting model when left out.")
     ] = None,
     curve: Annotated[
         Path | None, typer.Option(help="Where the training curve goes (Parquet).")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A paper's settings, such as scpo-gsm8k; single options override it."),
+    ] = None,
+    iteration: Annotated[int, typer.Option(min=1, help="Of the preset.")] = 1,
     settings: dict[str, Any] | None = None,
 ) -> None:
     """Train on preference pairs; the reference is the model given. Resumes when killed.
+
+    A recipe holds model, data, output, kind (preference or sft), preset and training; options
+    override its settings.
 
     Examples:
 
         statllm train lab pairs.parquet -o better --loss scpo --learning-rate 3e-4
 
-        statllm train ./my-model pairs.parquet -o better --loss irpo --beta 0.1 --epochs 1
+        statllm train ./my-model pairs.parquet -o better --preset irpo-gsm8k
+
+        statllm train ./my-model pairs.parquet -o better --lora-rank 16 --dtype bfloat16
+
+        statllm train recipe.yaml
     """
     from statllm.stages import resolve_model
     from statllm.training import train_preference
+    from statllm.training_recipe import preset_settings
 
+    given = settings or {}
+    if Path(model).suffix in (".yaml", ".yml"):
+        named = {"PAIRS": pairs, "--output": output, "--reference": reference, "--curve": curve,
+                 "--preset": preset}  # fmt: skip
+        for name, value in named.items():
+            if value is not None:
+                raise InputError(f"{name} stands in the recipe {model}")
+        _say(*_from_recipe(Path(model), given))
+        return
+    if pairs is None or output is None:
+        missing = "PAIRS" if pairs is None else "--output"
+        raise InputError(f"{missing} is missing: a model, pairs and --output, or a recipe (.yaml)")
+    base = {} if preset is None else preset_settings(preset, iteration)
     summary = train_preference(
         resolve_model(model),
         pairs,
         output,
-        validated(PreferenceSettings, settings or {}),
+        validated(PreferenceSettings, {**base, **given}),
         reference=None if reference is None else resolve_model(reference),
         curve=curve,
     )
+    _say(output, summary)
+
+
+def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSummary]:
+    """Train as a recipe says."""
+    from statllm.stages import resolve_model
+    from statllm.training import train_preference, train_sft
+    from statllm.training_recipe import read_training_recipe
+
+    recipe = read_training_recipe(path, changes)
+    chosen = recipe.settings()
+    start, output = resolve_model(recipe.model), Path(recipe.output)
+    if isinstance(chosen, PreferenceSettings):
+        reference = None if recipe.reference is None else resolve_model(recipe.reference)
+        summary = train_preference(
+            start, recipe.data, output, chosen, reference=reference, curve=recipe.curve
+        )
+    else:
+        summary = train_sft(start, recipe.data, output, chosen, curve=recipe.curve)
+    return output, summary
+
+
+def _say(output: Path, summary: TrainingSummary) -> None:
     dropped = "".join(f", {count} dropped ({reason})" for reason, count in summary.drops.items())
-    console().print(f"{output}: {summary.n_pairs} pairs{dropped}, {summary.n_steps} steps")
+    out = console()
+    out.print(f"{output}: {summary.n_pairs} rows{dropped}, {summary.n_steps} steps")
+    if summary.speed is not None:
+        out.print(summary.speed.summary())

@@ -18,7 +18,7 @@ test-all: .venv/installed lint
 test-vllm: .venv-vllm/installed
 	VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \
 	.venv-vllm/bin/python -m pytest -q -m 'slow or not slow' tests/sampling/test_vllm.py \
-	tests/sampling/servers
+	tests/sampling/test_adapters.py tests/sampling/servers
 
 lint: .venv/installed
 	$(BIN)/ruff check .

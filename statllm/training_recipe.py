@@ -12,7 +12,6 @@ from statllm.errors import InputError
 from statllm.files import existing_file
 from statllm.training import PreferenceSettings, SFTSettings
 
-
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 

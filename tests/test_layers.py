@@ -15,9 +15,9 @@ LAYERS = [
     {"results", "ragged"},
     {"estimators"},
     {"generations", "_formats", "_validate", "pairs"},
-    {"scoring", "models"},
+    {"scoring", "models", "adapters"},
     {"selection", "sampling", "training"},
-    {"recipe", "stages", "engines", "evaluation", "processes", "loop"},
+    {"recipe", "training_recipe", "stages", "engines", "evaluation", "processes", "loop"},
     {"report", "integrations"},
     {"cli"},
 ]

@@ -6,14 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import BaseModel
 
 from statllm.cli.columns import column as column_of
 from statllm.cli.columns import numbers
 from statllm.cli.common import InputFile, Where, conditions, console, table_of
+from statllm.cli.engine import engine_settings, part_progress
+from statllm.cli.settings import with_settings
+from statllm.engines.settings import EngineSettings
 from statllm.errors import InputError
 
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="The kept rows: Parquet, JSONL or CSV.")
+    Path,
+    typer.Option(
+        "--output", "-o", help="The kept rows: Parquet, JSONL or CSV; with --engine also a folder."
+    ),
 ]
 Ledger = Annotated[
     Path | None,
@@ -29,6 +36,7 @@ Normalise = Annotated[
 ]
 
 
+@with_settings(EngineSettings, skip=("gpus",))
 def near_duplicates(
     source: InputFile,
     output: Output,
@@ -54,6 +62,7 @@ def near_duplicates(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
     where: Where = None,
+    settings: dict[str, Any] | None = None,
 ) -> None:
     """Keep one row of each cluster of near-duplicate texts; empty texts are dropped.
 
@@ -62,16 +71,17 @@ def near_duplicates(
         statllm select near-duplicates prompts.jsonl -o kept.jsonl --ledger ledger.parquet
 
         statllm select near-duplicates prompts.jsonl -o kept.jsonl --threshold .7 --score reward
-    """
-    import pyarrow as pa
 
+        statllm select near-duplicates huge.parquet -o kept --engine local --workers 8
+    """
+    from statllm.selection._row_ledger import duplicates_ledger
     from statllm.selection.near_duplicates import DUPLICATE_PRESETS
     from statllm.selection.near_duplicates import near_duplicates as rule
 
+    _, engine = engine_settings(settings or {}, BaseModel)
     if preset is not None and preset not in DUPLICATE_PRESETS:
         known = ", ".join(DUPLICATE_PRESETS)
         raise InputError(f"--preset: there is no preset '{preset}'; there are {known}")
-    table, texts = _read(source, column, where, output, ledger)
     base = None if preset is None else DUPLICATE_PRESETS[preset]
     chosen: dict[str, Any] = {} if base is None else base.settings()
     options = {"threshold": threshold, "shingle": shingle, "permutations": permutations}
@@ -79,25 +89,35 @@ def near_duplicates(
     if given.keys() & {"threshold", "permutations"}:
         chosen.pop("rows", None)  # a published banding belongs to its own numbers
     chosen |= given
-    found = rule(
-        texts,
-        normalisation=normalisation,
-        score=None if score is None else numbers(table, source, score),
-        seed=seed,
-        **chosen,
-    )
-    of = pa.array(found.duplicate_of, mask=found.duplicate_of < 0)
-    decided = {
-        "duplicate_of": of,
-        "jaccard": pa.array(found.jaccard, from_pandas=True),
-        "cluster": pa.array(found.cluster, mask=found.empty),
-    }
-    if "prompt_id" in table.column_names:
-        decided["duplicate_of_prompt_id"] = table["prompt_id"].take(of)
-    _write(table, found.kept, found.reasons(), "near-duplicates", decided, output, ledger)
+    chosen |= {"normalisation": normalisation, "seed": seed}
+    if engine is None:
+        table, texts = _read(source, column, where, output, ledger)
+        found = rule(
+            texts, score=None if score is None else numbers(table, source, score), **chosen
+        )
+        ids = table["prompt_id"] if "prompt_id" in table.column_names else None
+        keeper_ids = None if ids is None else ids.take(found.keepers)
+        _write(table, found.kept, duplicates_ledger(found, ids, keeper_ids), output, ledger)
+    else:
+        from statllm.engines import Source
+        from statllm.engines.deduplication import near_duplicates_file
+
+        given_rows = Source(source, {}, conditions(where))
+        with part_progress() as on_part:
+            found = near_duplicates_file(
+                given_rows,
+                output,
+                ledger,
+                column=column,
+                score=score,
+                settings=engine,
+                on_part=on_part,
+                **chosen,
+            )
     _say(output, found.counts(), found.summary())
 
 
+@with_settings(EngineSettings, skip=("gpus",))
 def decontaminate(
     source: InputFile,
     output: Output,
@@ -112,6 +132,7 @@ def decontaminate(
     n: Annotated[int, typer.Option("--n", help="Words in a row that make a leak.")] = 13,
     normalisation: Normalise = "words",
     where: Where = None,
+    settings: dict[str, Any] | None = None,
 ) -> None:
     """Drop the rows that share n words in a row with a text of another file.
 
@@ -121,31 +142,44 @@ def decontaminate(
 
         statllm select decontaminate prompts.jsonl -o clean.jsonl --against a.csv --against b.csv \
 --against-column question
+
+        statllm select decontaminate huge.parquet -o clean --against test.jsonl --engine local
     """
-    import numpy as np
     import pyarrow as pa
 
+    from statllm.selection._row_ledger import leaks_ledger
     from statllm.selection.decontamination import decontaminate as rule
 
-    table, texts = _read(source, column, where, output, ledger)
-    files = [_texts(path, against_column or column, None)[1] for path in against]
-    found = rule(texts, pa.concat_arrays(files), n=n, normalisation=normalisation)
-    ends = np.cumsum([len(file) for file in files])
-    which = np.searchsorted(ends, found.reference, side="right")
-    which = np.where(found.leaks, which, 0)
-    begins = ends - [len(file) for file in files]
-    names = pa.array([str(path) for path in against])
-    none = ~found.leaks
-    decided = {
-        "reference_file": names.take(pa.array(which, mask=none)),
-        "reference_row": pa.array(found.reference - begins[which], mask=none),
-        "ngram": pa.array(found.ngram, pa.string()),
-        "n_matches": pa.array(found.n_matches),
-        "n_ngrams": pa.array(found.n_ngrams),
-    }
-    reasons = ["leak" if leak else "kept" for leak in found.leaks]
-    _write(table, none, reasons, "decontaminate", decided, output, ledger)
-    _say(output, {"kept": int(none.sum()), "leak": int(found.leaks.sum())}, found.summary())
+    _, engine = engine_settings(settings or {}, BaseModel)
+    found: Any
+    if engine is None:
+        table, texts = _read(source, column, where, output, ledger)
+        references = _references(against, against_column or column)
+        every = pa.concat_arrays([part for _, part in references])
+        found = rule(texts, every, n=n, normalisation=normalisation)
+        files = [(name, len(part)) for name, part in references]
+        ids = table["prompt_id"] if "prompt_id" in table.column_names else None
+        _write(table, ~found.leaks, leaks_ledger(found, files, ids), output, ledger)
+        counts = found.counts()
+    else:
+        from statllm.engines import Source
+        from statllm.engines.decontamination import decontaminate_file
+
+        with part_progress() as on_part:
+            found = decontaminate_file(
+                Source(source, {}, conditions(where)),
+                _references(against, against_column or column),
+                output,
+                ledger,
+                column=column,
+                n=n,
+                normalisation=normalisation,
+                settings=engine,
+                on_part=on_part,
+            )
+        counts = found.counts
+    leaks = counts["leak"]
+    _say(output, {"kept": sum(counts.values()) - leaks, "leak": leaks}, found.summary())
 
 
 def _read(
@@ -168,6 +202,10 @@ def _read(
     return table, texts
 
 
+def _references(against: list[Path], column: str) -> list[tuple[str, Any]]:
+    return [(str(path), _texts(path, column, None)[1]) for path in against]
+
+
 def _texts(source: Path, column: str, where: list[str] | None) -> tuple[Any, Any]:
     from statllm._formats import read_table
     from statllm.selection._words import strings
@@ -176,31 +214,14 @@ def _texts(source: Path, column: str, where: list[str] | None) -> tuple[Any, Any
     return table, strings(column_of(table, source, column), f"{source}: column '{column}'")
 
 
-def _write(
-    table: Any,
-    kept: Any,
-    reasons: list[str],
-    rule: str,
-    decided: dict[str, Any],
-    output: Path,
-    ledger: Path | None,
-) -> None:
+def _write(table: Any, kept: Any, lines: Any, output: Path, ledger: Path | None) -> None:
     """Write the ledger, then the kept rows: rows without a ledger can't be explained."""
     import pyarrow as pa
 
     from statllm._formats import write_table
 
-    n = table.num_rows
     if ledger is not None:
-        columns: dict[str, Any] = {"row": pa.array(range(n), pa.int64())}
-        if "prompt_id" in table.column_names:
-            columns["prompt_id"] = table["prompt_id"]
-        columns |= {
-            "kept": pa.array(kept),
-            "reason": pa.array(reasons, pa.string()),
-            "rule": pa.array([rule] * n, pa.string()),
-        }
-        write_table(pa.table(columns | decided), ledger)
+        write_table(lines, ledger)
     write_table(table.filter(pa.array(kept)), output)
 
 

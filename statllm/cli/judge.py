@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,12 +21,16 @@ from statllm.cli.common import (
     mapping,
     table_of,
 )
+from statllm.cli.engine import Stored, engine_settings, part_progress
+from statllm.cli.sample import sampling_fields, sampling_settings
 from statllm.cli.settings import validated, with_settings
+from statllm.engines.models import ModelEngineSettings
 from statllm.errors import InputError
-from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.judges.settings import JudgeSettings
 
 if TYPE_CHECKING:
+    from statllm.engines.judging import FileJudged
+    from statllm.generations import Generations
     from statllm.scoring.judges import Judged
 
 #: Settings of sampling that a judge has no use for: votes are its samples.
@@ -37,27 +40,20 @@ _NOT_ASKED = {"n", "seed", "stop", "alpha", "n_answers", "window", "round"}
 _DEFAULTS = {"temperature": 0.0, "max_new_tokens": 1024}
 
 
-def _sampling_fields() -> dict[str, Any]:
-    """The fields of sampling that decide a judge's texts, with a judge's defaults."""
-    fields = {}
-    for name, field in SamplingSettings.model_fields.items():
-        if name not in _NOT_ASKED:
-            own = copy(field)
-            own.default = _DEFAULTS.get(name, field.default)
-            fields[name] = (field.annotation, own)
-    return fields
+_Options = create_model(
+    "_Options", __base__=JudgeSettings, **sampling_fields(_NOT_ASKED, _DEFAULTS)
+)
 
 
-_Options = create_model("_Options", __base__=JudgeSettings, **_sampling_fields())
-
-
-@with_settings(_Options)
+@with_settings(_Options, ModelEngineSettings)
 def judge(
     model: Annotated[
         str, typer.Argument(help="A model folder, a hub name, a server's name for it, or lab.")
     ],
     source: InputFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet, JSONL.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Parquet, JSONL; with --engine also a folder.")
+    ],
     verdicts: Annotated[
         Path | None,
         typer.Option(help="Also write every verdict with the judge's text: Parquet, JSONL."),
@@ -92,29 +88,51 @@ def judge(
         statllm judge ./judge s.parquet -o j.parquet --kind criteria --criteria rubric.yaml
 
         statllm judge name s.parquet -o j.parquet --backend openai --server http://127.0.0.1:8000/v1
+
+        statllm judge ./judge samples -o judged --backend vllm --engine ray --gpus 1
     """
+    from statllm.stages import resolve_model
+
+    own, engine = engine_settings(settings or {}, _Options)
+    given = {**_DEFAULTS, **own}
+    chosen: JudgeSettings = validated(
+        JudgeSettings, {k: v for k, v in given.items() if k in JudgeSettings.model_fields}
+    )
+    sampling = sampling_settings(given)
+    if chosen.kind == "yes-no" and sampling.backend != "transformers":
+        raise InputError("--kind yes-no reads probabilities, which needs backend transformers")
+    columns = mapping(prompt_id=prompt_id, prompt=prompt, response=response, reference=reference)
+    if engine is not None:
+        from statllm.engines import Source
+        from statllm.engines.judging import judge_file
+
+        with part_progress() as on_part:
+            found = judge_file(
+                resolve_model(model),
+                Source(source, columns, conditions(where)),
+                output,
+                verdicts,
+                chosen,
+                sampling,
+                column=column,
+                batch_tokens=batch_tokens,
+                cache=cache,
+                settings=engine,
+                on_part=on_part,
+            )
+        _report(found, _for_figures(output, column), chosen, output, column)
+        return
+
     from statllm._formats import check_output, write_table
     from statllm.generations import Generations
     from statllm.sampling.judge_model import open_judge
     from statllm.scoring.judges import YesNoJudge
     from statllm.scoring.judges import judge as run
-    from statllm.stages import resolve_model
 
     check_output(output)
     check_output(verdicts)
-    given = {**_DEFAULTS, **(settings or {})}
-    chosen: JudgeSettings = validated(
-        JudgeSettings, {k: v for k, v in given.items() if k in JudgeSettings.model_fields}
-    )
-    sampling: SamplingSettings = validated(
-        SamplingSettings,
-        {k: v for k, v in given.items() if k in SamplingSettings.model_fields},
-    )
-    columns = mapping(prompt_id=prompt_id, prompt=prompt, response=response, reference=reference)
     generations = Generations.read(source, columns, conditions(where))
     if chosen.kind == "yes-no":
-        if sampling.backend != "transformers":
-            raise InputError("--kind yes-no reads probabilities, which needs backend transformers")
         odds = YesNoJudge.load(resolve_model(model), sampling.dtype, sampling.device, batch_tokens)
         judged = run(generations, odds, chosen, cache=cache, column=column)
     else:
@@ -126,10 +144,27 @@ def judge(
     judged.generations.write(output)
     if verdicts is not None:
         write_table(judged.verdicts, verdicts)
-    _report(judged, chosen, output, column)
+    _report(judged, judged.generations, chosen, output, column)
 
 
-def _report(judged: Judged, settings: JudgeSettings, output: Path, column: str) -> None:
+def _for_figures(output: Path, column: str) -> Generations:
+    """The columns of what an engine wrote that figures are made from."""
+    import pyarrow as pa
+
+    from statllm.generations import Generations
+
+    stored = Stored(output)
+    names = ("prompt_id", column, "judge_yes_no_mass", "layers")
+    return Generations(pa.table({n: stored.column(n) for n in names if n in stored}))
+
+
+def _report(
+    judged: Judged | FileJudged,
+    generations: Generations,
+    settings: JudgeSettings,
+    output: Path,
+    column: str,
+) -> None:
     """Print what was read and what not, and what the verdicts amount to."""
     out = console()
     summary = judged.summary
@@ -146,13 +181,13 @@ def _report(judged: Judged, settings: JudgeSettings, output: Path, column: str) 
     if judged.n_left_out:
         part = " or lack the part to judge" if settings.response_part else ""
         out.print(f"{judged.n_left_out} responses are null{part}; they weren't judged")
-    figures = [*_position(judged), *_rewards(judged, settings, column)]
+    figures = [*_position(judged), *_rewards(generations, settings, column)]
     if figures:
-        out.print(estimates(f"{output}: {len(judged.generations)} prompts", figures))
+        out.print(estimates(f"{output}: {len(generations)} prompts", figures))
     if settings.kind == "yes-no":
         import numpy as np
 
-        mass = float(np.nanmedian(judged.generations.ragged("judge_yes_no_mass").values))
+        mass = float(np.nanmedian(generations.ragged("judge_yes_no_mass").values))
         if mass < _SMALL_MASS:
             out.print(
                 f"the model would hardly say yes or no (median probability {mass:.2g}): "
@@ -172,7 +207,7 @@ _MANY_VALUES = 12  # more different scores than these aren't listed
 _SMALL_MASS = 0.1
 
 
-def _position(judged: Judged) -> list[Any]:
+def _position(judged: Judged | FileJudged) -> list[Any]:
     """How far place counts, over pairs whose two orders could be read."""
     audit = judged.audit
     if audit is None or audit.n_pairs == audit.n_failed:
@@ -183,7 +218,7 @@ def _position(judged: Judged) -> list[Any]:
     return figures
 
 
-def _rewards(judged: Judged, settings: JudgeSettings, column: str) -> list[Any]:
+def _rewards(generations: Generations, settings: JudgeSettings, column: str) -> list[Any]:
     """Figures of rewards; the prompt is the sampling unit. Elo has mean 0 by construction."""
     import numpy as np
 
@@ -194,7 +229,7 @@ def _rewards(judged: Judged, settings: JudgeSettings, column: str) -> list[Any]:
 
         passed = [
             [float("nan") if one is None else one for one in vector]
-            for row in judged.generations.column("layers").to_pylist()
+            for row in generations.column("layers").to_pylist()
             for vector in row
             if vector is not None
         ]
@@ -205,7 +240,7 @@ def _rewards(judged: Judged, settings: JudgeSettings, column: str) -> list[Any]:
         names = {column: "nats", "judge_yes_no_mass": "probability"}
     figures = []
     for name, unit in names.items():
-        rows = judged.generations.ragged(name)
+        rows = generations.ragged(name)
         known = ~np.isnan(rows.values)
         if known.any():
             prompts = rows.rows[known]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import BaseModel
 
 from statllm.cli.common import (
     InputFile,
@@ -18,12 +19,18 @@ from statllm.cli.common import (
     estimates,
     mapping,
 )
+from statllm.cli.engine import Stored, engine_settings, part_progress
+from statllm.cli.settings import with_settings
+from statllm.engines.models import ModelEngineSettings
 
 
+@with_settings(ModelEngineSettings)
 def reward(
     model: Annotated[Path, typer.Argument(help="Folder of a reward model.")],
     source: InputFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet, JSONL.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Parquet, JSONL; with --engine also a folder.")
+    ],
     member: Annotated[
         list[Path] | None,
         typer.Option(help="Folder of another model of an ensemble; may be repeated."),
@@ -61,6 +68,7 @@ def reward(
     prompt: Prompt = None,
     response: Response = None,
     where: Where = None,
+    settings: dict[str, Any] | None = None,
 ) -> None:
     """Add a column of rewards to a table of responses. Goes on where it was stopped.
 
@@ -72,14 +80,15 @@ def reward(
 
         statllm reward rm samples.parquet -o r.parquet --member rm2 --member rm3
         --gap-variance ensemble
+
+        statllm reward rm samples -o rewarded --engine ray --gpus 1
     """
     from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.scoring.reward_models import RewardModel, add_rewards
 
-    check_output(output)
+    _, engine = engine_settings(settings or {}, BaseModel)
     columns = mapping(prompt_id=prompt_id, prompt=prompt, response=response)
-    generations = Generations.read(source, columns, conditions(where))
     models = [
         RewardModel(
             folder,
@@ -92,16 +101,23 @@ def reward(
         )
         for folder in (model, *(member or ()))
     ]
-    rewarded = add_rewards(
-        generations,
-        models,
-        column=column,
-        gap_variance=gap_variance,
-        objectives=objectives,
-    )
-    rewarded.write(output)
+    rewarded: Any
+    options: Any = {"column": column, "gap_variance": gap_variance, "objectives": objectives}
+    if engine is None:
+        check_output(output)
+        generations = Generations.read(source, columns, conditions(where))
+        rewarded = add_rewards(generations, models, **options)
+        rewarded.write(output)
+    else:
+        from statllm.engines import Source
+        from statllm.engines.rewards import reward_file
+
+        given = Source(source, columns, conditions(where))
+        with part_progress() as on_part:
+            reward_file(tuple(models), given, output, **options, settings=engine, on_part=on_part)
+        rewarded = Stored(output)
     out = console()
-    out.print(estimates(f"{output}: {len(rewarded)} prompts", _figures(rewarded, column)))
+    out.print(estimates(f"{output}: {rewarded.n_prompts} prompts", _figures(rewarded, column)))
     missing = sum(int(chunk.flatten().null_count) for chunk in rewarded.column(column).chunks)
     if missing:
         out.print(f"{missing} responses are too long for the model and have no {column}")

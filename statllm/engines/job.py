@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from statllm._version import __version__
 from statllm.engines.source import Part, Source
@@ -25,7 +26,9 @@ _NOTES = b"statllm.engines.notes"
 class Work(Protocol):
     """What is done to each batch; a row's outcome must not depend on the other rows.
 
-    It is sent to other processes, so it must be picklable; a model is loaded there, once.
+    It is sent to other processes, so it must be picklable; a model is loaded there, once, and
+    given back in the end by its method `close`, if it has one. Its `hashes`, if it has them, are
+    the outputs whose values hardly repeat.
     """
 
     @property
@@ -69,6 +72,22 @@ class Job:
         """Return where a part's output lies."""
         return self.folder / f"{output}-{number:05d}.parquet"
 
+    def files(self, output: str) -> Iterator[pq.ParquetFile]:
+        """Open an output's files one after the other, without those of parts without rows."""
+        for number in range(len(self.parts)):
+            with pq.ParquetFile(self.file(output, number), pre_buffer=False) as file:
+                if file.schema_arrow.names:
+                    yield file
+
+    def column(self, output: str, name: str, into: NDArray[Any]) -> NDArray[Any]:
+        """Read a column of numbers of all parts, of which there are as many as `into` has room."""
+        start = 0
+        for file in self.files(output):
+            values = file.read([name], use_threads=False)[name].to_numpy()
+            into[start : start + len(values)] = values
+            start += len(values)
+        return into
+
     def key(self, number: int) -> bytes:
         """Digest of everything that decides what becomes of a part."""
         decides = {
@@ -99,11 +118,12 @@ class Job:
         part = self.parts[number]
         counts = {"rows": 0}
         writers: dict[str, _Writer] = {}
+        hashes: Sequence[str] = getattr(self.work, "hashes", ())
         with ExitStack() as files:
             # the first output is renamed last: where it is whole, the others are
             for name in self.work.outputs:
                 temporary = files.enter_context(atomic(self.file(name, number)))
-                writers[name] = files.enter_context(_Writer(temporary, key))
+                writers[name] = files.enter_context(_Writer(temporary, key, name not in hashes))
             for first, batch in self.source.batches(part, self.batch_rows):
                 try:
                     tables, found = self.work(batch, first)
@@ -118,6 +138,12 @@ class Job:
             for writer in writers.values():
                 writer.notes = counts
         return counts
+
+    def close(self) -> None:
+        """Give back what the work holds in this process, if it holds anything."""
+        close: Callable[[], None] | None = getattr(self.work, "close", None)
+        if close is not None:
+            close()
 
     def _complete(self, number: int, key: bytes) -> dict[str, int] | None:
         """The counts of a part whose files are whole and were made from the same things."""
@@ -137,8 +163,8 @@ class Job:
 class _Writer:
     """A Parquet file with one row group per table; a part without rows has no columns."""
 
-    def __init__(self, path: Path, key: bytes) -> None:
-        self.path, self.key = path, key
+    def __init__(self, path: Path, key: bytes, dictionary: bool) -> None:
+        self.path, self.key, self.dictionary = path, key, dictionary
         self.file: pq.ParquetWriter | None = None
         self.notes: Mapping[str, int] = {}
 
@@ -148,7 +174,9 @@ class _Writer:
     def write(self, table: pa.Table) -> None:
         if self.file is None:
             schema = table.schema.with_metadata({_KEY: self.key})
-            self.file = pq.ParquetWriter(self.path, schema, compression="zstd")
+            self.file = pq.ParquetWriter(
+                self.path, schema, compression="zstd", use_dictionary=self.dictionary
+            )
         if table.num_rows:
             self.file.write_table(fitted(table, self.file.schema))
 

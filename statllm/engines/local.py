@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
 from statllm.engines.job import Job
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 _job: Job | None = None
 
 
-def outcomes(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
+def outcomes(job: Job, settings: EngineSettings) -> Generator[Outcome]:
     """Do all parts; give their outcomes in order. One worker is this process itself."""
     workers = min(settings.workers or os.cpu_count() or 1, len(job.parts))
     if workers == 1:
-        for number in range(len(job.parts)):
-            yield _outcome(job, number)
+        try:
+            for number in range(len(job.parts)):
+                yield _outcome(job, number)
+        finally:
+            job.close()
         return
     # fresh interpreters: a fork of threads that hold locks (Arrow's, torch's) may hang
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job,)) as pool:
@@ -42,6 +46,7 @@ def _begin(job: Job) -> None:
     _job = job
     die_with_parent()
     one_thread()
+    Finalize(None, job.close, exitpriority=0)
 
 
 def _part(number: int) -> Outcome:

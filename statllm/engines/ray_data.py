@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from statllm.engines.job import Job
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 class _Actor:
     """Holds the job, and with it what its work has loaded, for all parts that come here."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, folder: str) -> None:
         self.job = job
+        os.chdir(folder)  # a cluster's processes start anywhere; relative names are the driver's
+
+    def __del__(self) -> None:
+        self.job.close()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -33,7 +37,7 @@ class _Actor:
             return {"part": row["item"], "counts": "{}", "error": str(error)}
 
 
-def outcomes(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
+def outcomes(job: Job, settings: EngineSettings) -> Generator[Outcome]:
     """Do all parts; give their outcomes as they come."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -52,15 +56,15 @@ def outcomes(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         resources: Callable[[], dict[str, float]] = ray.cluster_resources
-        size = settings.workers or int(resources().get("CPU", 1))
-        size = min(size, len(job.parts))
+        most = n_actors(resources(), settings.gpus)
+        size = min(settings.workers or most, len(job.parts))
         numbers = ray.data.from_items(
             list(range(len(job.parts))), override_num_blocks=len(job.parts)
         )
         actor: Any = _Actor
         done = numbers.map(
             actor,
-            fn_constructor_args=(job,),
+            fn_constructor_args=(job, os.getcwd()),
             compute=ray.data.ActorPoolStrategy(size=size),
             num_cpus=1,
             num_gpus=settings.gpus or None,
@@ -70,3 +74,19 @@ def outcomes(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
     finally:
         if started:
             ray.shutdown()
+
+
+def n_actors(resources: dict[str, float], gpus: float) -> int:
+    """As many actors as there are processors, or GPUs, for.
+
+    Raises
+    ------
+    InputError
+        If there are GPUs for none, which Ray would wait for.
+    """
+    found = resources.get("GPU", 0.0)
+    if gpus == 0:
+        return max(int(resources.get("CPU", 1)), 1)
+    if found < gpus:
+        raise InputError(f"--gpus {gpus:g}: Ray has {found:g} GPUs here")
+    return int(found / gpus)

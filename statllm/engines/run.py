@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ def run(
     settings: EngineSettings,
     finish: Finish = lambda table, counts: table,
     on_part: OnPart = lambda done, of: None,
+    unique: bool = True,
 ) -> dict[str, int]:
     """Apply a work to all of a source and write what it becomes.
 
@@ -47,6 +49,8 @@ def run(
         Applied to every batch while the parts are joined, with the counts of all of them.
     on_part : callable
         Told how many parts are done, of how many.
+    unique : bool
+        Whether the source has a prompt_id, in which no two rows may agree.
 
     Returns
     -------
@@ -61,39 +65,48 @@ def run(
     """
     for path in outputs.values():
         check_target(path)
-    first = next(outputs[name] for name in work.outputs if name in outputs)
-    folder = first.with_name(f"{first.name}.parts")
-    job, counts = work_through(source, work, folder, settings, on_part)
-    # the first output, which says that all is done, comes last
-    for name in reversed([name for name in work.outputs if name in outputs]):
-        join(job, name, outputs[name], lambda table: finish(table, counts))
-    shutil.rmtree(folder)
+    folder = parts_folder(work, outputs)
+    job, counts = work_through(source, work, folder, settings, on_part, unique)
+    put_together(job, outputs, lambda table: finish(table, counts))
     return counts
 
 
+def parts_folder(work: Work, outputs: Mapping[str, Path]) -> Path:
+    """Return where the parts lie until they are put together: beside the first output."""
+    first = next(outputs[name] for name in work.outputs if name in outputs)
+    return first.with_name(f"{first.name}.parts")
+
+
 def work_through(
-    source: Source, work: Work, folder: Path, settings: EngineSettings, on_part: OnPart
+    source: Source,
+    work: Work,
+    folder: Path,
+    settings: EngineSettings,
+    on_part: OnPart,
+    unique: bool = True,
 ) -> tuple[Job, dict[str, int]]:
     """Do all parts that aren't in `folder` already; return the job and its summed counts."""
     parts = source.parts(settings.part_rows)
-    source.check_unique(parts, settings.batch_rows)
+    if unique:
+        source.check_unique(parts, settings.batch_rows)
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporary(folder)
     job = Job(source, parts, work, folder, settings.batch_rows)
     totals: dict[str, int] = {"rows": 0}
-    for done, (counts, error) in enumerate(_results(job, settings), start=1):
-        if error is not None:
-            raise InputError(error)
-        for name, count in counts.items():
-            totals[name] = totals.get(name, 0) + count
-        on_part(done, len(parts))
+    with closing(_results(job, settings)) as results:  # an error ends the workers at once
+        for done, (counts, error) in enumerate(results, start=1):
+            if error is not None:
+                raise InputError(error)
+            for name, count in counts.items():
+                totals[name] = totals.get(name, 0) + count
+            on_part(done, len(parts))
     if totals["rows"] == 0:
         conditions = ", ".join(f"{name} = {value}" for name, value in source.where.items())
         raise InputError(f"{source.path} has no row where {conditions}")
     return job, totals
 
 
-def _results(job: Job, settings: EngineSettings) -> Iterator[Outcome]:
+def _results(job: Job, settings: EngineSettings) -> Generator[Outcome]:
     if settings.engine == "ray":
         from statllm.engines.ray_data import outcomes
     else:
@@ -117,6 +130,16 @@ def check_target(path: Path) -> None:
         raise InputError(f"{path} is a folder, a file was expected")
     if not path.suffix and path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, a folder was expected")
+
+
+def put_together(
+    job: Job, outputs: Mapping[str, Path], finish: Callable[[pa.Table], pa.Table] = lambda t: t
+) -> None:
+    """Write the outputs of parts that are all done, and drop the parts."""
+    # the first output, which says that all is done, comes last
+    for name in reversed([name for name in job.work.outputs if name in outputs]):
+        join(job, name, outputs[name], finish)
+    shutil.rmtree(job.folder)
 
 
 def join(job: Job, name: str, path: Path, finish: Callable[[pa.Table], pa.Table]) -> None:

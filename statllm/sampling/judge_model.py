@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from statllm.errors import InputError
 from statllm.sampling.failures import Failure, SamplesMissing
-from statllm.sampling.sampler import _opened
+from statllm.sampling.sampler import open_backend
 from statllm.sampling.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def open_judge(
     """
     if settings is None:
         settings = SamplingSettings(temperature=0.0, max_new_tokens=1024)
-    backend, digest, name = _opened(model, settings)
+    backend, digest, name = open_backend(model, settings)
     if isinstance(model, tuple):  # the weights' digest doesn't have the tokenizer
         tokenizer: Any = model[1]
         content = [sorted(tokenizer.get_vocab().items()), tokenizer.chat_template]

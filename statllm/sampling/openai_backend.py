@@ -66,6 +66,11 @@ class OpenAIBackend:
     def __init__(self, source: str | Path, settings: SamplingSettings) -> None:
         if settings.server is None:
             raise InputError("backend openai needs --server, such as http://127.0.0.1:8000/v1")
+        if settings.adapter is not None:
+            raise InputError(
+                "a server has a name of its own for a model with its adapter: give that as "
+                "--served-name, or as the model, instead of --adapter"
+            )
         try:
             import openai  # noqa: F401
         except ImportError as error:
@@ -77,7 +82,7 @@ class OpenAIBackend:
         self.served, described = served_model(models, str(source), folder, settings.served_name)
         self.vllm = described.get("owned_by") == "vllm"
         self.tokenizer: PreTrainedTokenizerBase | None = None
-        self.digest = self._digest(folder)
+        self.digest = self._digest(folder, adapted=bool(described.get("parent")))
         self._longest: int | None = None
         self._stop: list[int] = []
         if folder is not None and self.vllm and settings.endpoint != "chat":
@@ -88,12 +93,11 @@ class OpenAIBackend:
         self._told_ids = False
         self.begin(None)
 
-    def _digest(self, folder: Path | None) -> str:
+    def _digest(self, folder: Path | None, adapted: bool) -> str:
         """What identifies the model, and how it is asked."""
-        if folder is not None:
-            content = model_digest(folder)
-        else:  # two servers may mean two models by one name
-            name = f"{self.settings.server} {self.served}"
+        content = "" if folder is None else model_digest(folder)
+        if folder is None or adapted:  # two servers may mean two things by one name
+            name = f"{self.settings.server} {self.served} {content}".rstrip()
             content = hashlib.sha256(name.encode()).hexdigest()
         return f"{content} {'vllm' if self.vllm else 'plain'}"
 
@@ -293,8 +297,10 @@ def served_model(
             return one, known[one]
     if name:
         return name, {}
-    if len(models) == 1 and models[0].get("owned_by") == "vllm":
+    whole = [model for model in models if not model.get("parent")]  # without adapters
+    if len(whole) == 1 and whole[0].get("owned_by") == "vllm":
         if folder is None:
-            raise InputError(f"the server has no model '{source}', only '{models[0]['id']}'")
-        return str(models[0]["id"]), models[0]
+            names = ", ".join(f"'{one}'" for one in known)
+            raise InputError(f"the server has no model '{source}', only {names}")
+        return str(whole[0]["id"]), whole[0]
     return source, {}

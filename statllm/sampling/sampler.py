@@ -116,11 +116,9 @@ def sample(
     """
     settings = SamplingSettings() if settings is None else settings
     scoring = (scoring or ScoringSettings()) if settings.stop else None
-    prompts = _checked(prompts, STOP_COLUMNS if scoring else ())
-    if scoring:
-        check_scoring(scoring)
+    prompts = check_prompts(prompts, scoring)
     path = None if out is None else Path(out)
-    backend, digest, label = _opened(model, settings)
+    backend, digest, label = open_backend(model, settings)
     # a server's answers cost time and money: they are kept before their shard is complete
     keep_answers: Callable[[Path | None], None] | None = getattr(backend, "begin", None)
     failures: list[Failure] = []
@@ -131,32 +129,13 @@ def sample(
         shards = Shards(prompts, path, settings, digest, scoring)
         with SamplingProgress(len(ids) * settings.n, shown=progress) as line:
 
-            def draw(rows: list[int]) -> pa.Table:
-                part = prompts.take(pa.array(rows, pa.int64()))
-                names, asked = [ids[row] for row in rows], [encoded[row] for row in rows]
-                if scoring:
-                    drawn = sample_until_decided(backend, names, asked, scoring, line)
-                    counts = np.array([len(one.decoded) for one in drawn], dtype=np.int64)
-                    decoded = [sample for one in drawn for sample in one.decoded]
-                    texts = [text for one in drawn for text in one.texts]
-                else:
-                    counts = np.full(part.num_rows, settings.n)
-                    decoded = backend.sample(names, asked, range(settings.n), line.advance)
-                    texts = backend.text([result.token_ids.tolist() for result in decoded])
-                table = sampled_rows(part, asked, decoded, texts, counts, settings, label)
-                return with_decisions(table, drawn, settings) if scoring else table
-
             def make(rows: slice) -> pa.Table:
                 if keep_answers:
                     keep_answers(shards.journal(rows))
-                left = list(range(rows.start, rows.stop))
-                while True:
-                    try:
-                        return draw(left)
-                    except SamplesMissing as missing:
-                        failures.extend(missing.failures)
-                        lost = {failure.prompt_id for failure in missing.failures}
-                        left = [row for row in left if ids[row] not in lost]
+                part = prompts.slice(rows.start, rows.stop - rows.start)
+                table, missing = draw_rows(backend, label, part, encoded[rows], scoring, line)
+                failures.extend(missing)
+                return table
 
             table = shards.collect(make, lambda rows: line.skip(rows * settings.n))
     finally:
@@ -168,10 +147,90 @@ def sample(
     return table
 
 
-def _opened(
+def draw_rows(
+    backend: Backend,
+    label: str,
+    prompts: pa.Table,
+    encoded: Sequence[Sequence[int]],
+    scoring: ScoringSettings | None,
+    line: SamplingProgress,
+) -> tuple[pa.Table, list[Failure]]:
+    """Sample some prompts from a backend that is open.
+
+    Parameters
+    ----------
+    backend : Backend
+        Its settings say how many samples, and when to stop.
+    label : str
+        Of the model, for the column ``model``.
+    prompts : pa.Table
+        From `check_prompts`.
+    encoded : sequence of token-id lists
+        From `backend.encode`, in the order of the prompts.
+    scoring : ScoringSettings, or None
+        With `settings.stop`: how answers are read.
+    line : SamplingProgress
+
+    Returns
+    -------
+    table : pa.Table
+        As `sample` returns it, without the prompts that lack samples.
+    failures : list of Failure
+        The samples that they lack.
+    """
+    settings = backend.settings
+    ids: list[str] = prompts["prompt_id"].to_pylist()
+
+    def draw(rows: list[int]) -> pa.Table:
+        part = prompts.take(pa.array(rows, pa.int64()))
+        names, asked = [ids[row] for row in rows], [encoded[row] for row in rows]
+        if scoring:
+            drawn = sample_until_decided(backend, names, asked, scoring, line)
+            counts = np.array([len(one.decoded) for one in drawn], dtype=np.int64)
+            decoded = [sample for one in drawn for sample in one.decoded]
+            texts = [text for one in drawn for text in one.texts]
+        else:
+            counts = np.full(part.num_rows, settings.n)
+            decoded = backend.sample(names, asked, range(settings.n), line.advance)
+            texts = backend.text([result.token_ids.tolist() for result in decoded])
+        table = sampled_rows(part, asked, decoded, texts, counts, settings, label)
+        return with_decisions(table, drawn, settings) if scoring else table
+
+    failures: list[Failure] = []
+    left = list(range(len(ids)))
+    while True:
+        try:
+            return draw(left), failures
+        except SamplesMissing as missing:
+            failures.extend(missing.failures)
+            lost = {failure.prompt_id for failure in missing.failures}
+            left = [row for row in left if ids[row] not in lost]
+
+
+def open_backend(
     model: str | Path | tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: SamplingSettings
 ) -> tuple[Backend, str, str]:
-    """The backend of the settings, a digest of the model's content, and the model's label."""
+    """Open the backend of the settings; whoever opens it closes it.
+
+    Parameters
+    ----------
+    model : path, hub name, or (model, tokenizer)
+        As for `sample`.
+    settings : SamplingSettings
+
+    Returns
+    -------
+    backend : Backend
+    digest : str
+        Of the model's content.
+    label : str
+        Of the model, for people.
+
+    Raises
+    ------
+    InputError
+        If the model can't be loaded, or settings contradict the backend.
+    """
     from statllm.models import is_local, model_digest
     from statllm.sampling.transformers_backend import TransformersBackend
 
@@ -211,14 +270,31 @@ def _labelled(model: str | Path, digest: str) -> str:
     return f"{name}@{digest[:12]}"
 
 
-def _checked(prompts: pa.Table, also: Sequence[str]) -> pa.Table:
-    """The prompts with text identifiers, and without columns that samples would contradict."""
+def check_prompts(prompts: pa.Table, scoring: ScoringSettings | None) -> pa.Table:
+    """Return the prompts with text identifiers.
+
+    Parameters
+    ----------
+    prompts : pa.Table
+        One row per prompt.
+    scoring : ScoringSettings, or None
+        Where sampling stops by answers: how they are read.
+
+    Raises
+    ------
+    InputError
+        If a prompt_id occurs twice, the column of prompts is missing, another one belongs to
+        samples, or answers can't be read with these settings.
+    """
     prompts = Generations(prompts).table.replace_schema_metadata(None)
     if "prompt" not in prompts.column_names:
         raise InputError(
             f"column 'prompt' is missing; the table has {', '.join(prompts.column_names)}"
         )
+    also = STOP_COLUMNS if scoring else ()
     for name in prompts.column_names:
         if name in SAMPLED_COLUMNS or name in SAMPLE_COLUMNS or name in also:
             raise InputError(f"column '{name}' belongs to samples; prompts must come without it")
+    if scoring:
+        check_scoring(scoring)
     return prompts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -93,6 +94,11 @@ class SamplingSettings(BaseModel):
         default=(),
         description="KEY=VALUE for vLLM's engine, for instance tensor_parallel_size=2; values "
         "are read as JSON where they can be. Only with backend vllm.",
+    )
+    adapter: Path | None = Field(
+        default=None,
+        description="A LoRA adapter, in the folder that peft writes, to sample the model with. A "
+        "server has a name of its own for a model with its adapter, so not with backend openai.",
     )
     server: str | None = Field(
         default=None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from statllm.adapters import merge_adapter
 from statllm.errors import InputError
 from statllm.models import load_model, load_tokenizer, stop_ids
 from statllm.sampling.decode import Decoded, decode
@@ -46,8 +47,13 @@ class TransformersBackend:
 
     @classmethod
     def load(cls, source: str | Path, settings: SamplingSettings) -> TransformersBackend:
-        """Load a model folder or hub name in the dtype and on the device of the settings."""
+        """Load a model folder or hub name in the dtype and on the device of the settings.
+
+        An adapter is merged into the weights, so that decoding is as fast as without.
+        """
         model = load_model(source, dtype=settings.dtype, device=settings.device)
+        if settings.adapter is not None:
+            model = merge_adapter(model, settings.adapter)
         return cls(model, load_tokenizer(source), settings)
 
     def encode(self, prompt_ids: Sequence[str], prompts: Sequence[object]) -> list[list[int]]:

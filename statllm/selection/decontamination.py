@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from statllm.errors import InputError
 from statllm.ragged import BoolArray, IntArray
-from statllm.selection._words import Normalisation, Texts, strings, word_rows
+from statllm.selection._draws import Words
+from statllm.selection._words import Normalisation, Texts, WordRows, word_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,18 +82,20 @@ class Decontamination:
 
     def summary(self) -> str:
         """Return one line of text."""
-        counts = self.counts()
-        line = (
-            f"{counts['leak']} of {len(self.leaks)} texts share {self.n} words in a row with one "
-            f"of {self.n_references} references; {counts['short']} are shorter, "
-            f"{counts['empty']} empty"
-        )
-        if self.n_short_references:
-            line += (
-                f"; {self.n_short_references} references have fewer than {self.n} words and "
-                "can't be found"
-            )
-        return line
+        return summary_of(self.counts(), self.n, self.n_references, self.n_short_references)
+
+
+def summary_of(
+    counts: Mapping[str, int], n: int, n_references: int, n_short_references: int
+) -> str:
+    """Say in one line what `Decontamination.counts` says."""
+    line = (
+        f"{counts['leak']} of {sum(counts.values())} texts share {n} words in a row with one "
+        f"of {n_references} references; {counts['short']} are shorter, {counts['empty']} empty"
+    )
+    if n_short_references:
+        line += f"; {n_short_references} references have fewer than {n} words and can't be found"
+    return line
 
 
 def decontaminate(
@@ -132,38 +137,82 @@ def decontaminate(
     >>> found.leaks.tolist(), found.reference.tolist(), found.ngram[0]
     ([True, False, False], [1, -1, -1], 'what is the capital of')
     """
-    if n < 1:
-        raise InputError(f"n must be at least 1, not {n}")
-    given = strings(texts), strings(references, "references")
-    n_texts, n_references = (len(part) for part in given)
-    words = word_rows(pa.concat_arrays(given), normalisation)  # one vocabulary for both
-    hashes, rows, at = words.runs(n)
-    ours = rows < n_texts
-    n_ngrams = np.bincount(rows[ours], minlength=n_texts)
-    known, first = np.unique(hashes[~ours], return_index=True)
-    place = np.searchsorted(known, hashes[ours])
-    place[place == len(known)] = 0
-    hit = known[place] == hashes[ours] if len(known) else np.zeros(len(place), dtype=bool)
-    ours_at, ours_row = at[ours][hit], rows[ours][hit]
-    source = first[place[hit]]
-    same = np.ones(len(ours_at), dtype=bool)
-    for step in range(n):
-        same &= words.codes[ours_at + step] == words.codes[at[~ours][source] + step]
-    ours_at, ours_row, source = ours_at[same], ours_row[same], source[same]
-    leaking, lead = np.unique(ours_row, return_index=True)  # runs are in order of place
-    reference = np.full(n_texts, -1)
-    reference[leaking] = rows[~ours][source[lead]] - n_texts
-    ngram: list[str | None] = [None] * n_texts
-    for row, start in zip(leaking, ours_at[lead], strict=True):
-        ngram[row] = words.text(int(start), n)
-    return Decontamination(
-        leaks=reference >= 0,
-        reference=reference,
-        ngram=tuple(ngram),
-        n_matches=np.bincount(ours_row, minlength=n_texts),
-        n_ngrams=n_ngrams,
-        empty=words.lengths[:n_texts] == 0,
-        n=n,
-        n_references=n_references,
-        n_short_references=int(np.sum(words.lengths[n_texts:] < n)),
-    )
+    return References.of(references, n, normalisation).find(texts)
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """Runs of `n` words that must not leak.
+
+    Attributes
+    ----------
+    words : WordRows
+    runs : ndarray of uint64, shape (n_runs,)
+        Hashes of the different runs, rising.
+    row, at : ndarray of int64, shape (n_runs,)
+        The first reference that has the run, and the word where it starts.
+    n : int
+    normalisation : {"words", "whitespace"}
+    """
+
+    words: WordRows
+    runs: Words
+    row: IntArray
+    at: IntArray
+    n: int
+    normalisation: Normalisation
+
+    @classmethod
+    def of(cls, references: Texts, n: int, normalisation: Normalisation) -> References:
+        """Hash the runs of texts; arguments and errors are those of `decontaminate`."""
+        if n < 1:
+            raise InputError(f"n must be at least 1, not {n}")
+        words = word_rows(references, normalisation, "references")
+        hashes, row, at = words.runs(n)
+        runs, first = np.unique(hashes, return_index=True)
+        return cls(words, runs, row[first], at[first], n, normalisation)
+
+    @property
+    def n_short(self) -> int:
+        """References of fewer than `n` words."""
+        return int(np.sum(self.words.lengths < self.n))
+
+    def digest(self) -> str:
+        """Return a digest of the references' words."""
+        digest = hashlib.sha256(self.words.codes.tobytes() + self.words.offsets.tobytes())
+        digest.update("\n".join(self.words.vocabulary.to_pylist()).encode())
+        return digest.hexdigest()
+
+    def find(self, texts: Texts) -> Decontamination:
+        """Find the texts that have one of the runs."""
+        words = word_rows(texts, self.normalisation)
+        n_texts = len(words.lengths)
+        hashes, row, at = words.runs(self.n)
+        n_ngrams = np.bincount(row, minlength=n_texts)
+        place = np.searchsorted(self.runs, hashes)
+        hit = np.append(self.runs, np.uint64(0))[place] == hashes
+        hit &= place < len(self.runs)
+        row, at, place = row[hit], at[hit], place[hit]
+        same = np.ones(len(at), dtype=bool)
+        theirs = pc.index_in(words.vocabulary, value_set=self.words.vocabulary)
+        code = theirs.fill_null(-1).to_numpy()
+        for step in range(self.n):
+            same &= code[words.codes[at + step]] == self.words.codes[self.at[place] + step]
+        row, at, place = row[same], at[same], place[same]
+        leaking, lead = np.unique(row, return_index=True)  # runs are in order of place
+        reference = np.full(n_texts, -1)
+        reference[leaking] = self.row[place[lead]]
+        ngram: list[str | None] = [None] * n_texts
+        for leak, start in zip(leaking, at[lead], strict=True):
+            ngram[leak] = words.text(int(start), self.n)
+        return Decontamination(
+            leaks=reference >= 0,
+            reference=reference,
+            ngram=tuple(ngram),
+            n_matches=np.bincount(row, minlength=n_texts),
+            n_ngrams=n_ngrams,
+            empty=words.lengths == 0,
+            n=self.n,
+            n_references=len(self.words.lengths),
+            n_short_references=self.n_short,
+        )

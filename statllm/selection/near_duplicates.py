@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from statllm.errors import InputError
 from statllm.ragged import BoolArray, FloatArray, IntArray
-from statllm.selection._minhash import ShingleSets, band_keys, banding, connect, missed
-from statllm.selection._words import Normalisation, Texts, word_rows
+from statllm.selection._candidates import connect, first_equal
+from statllm.selection._minhash import ShingleSets, band_keys, banding, missed
+from statllm.selection._words import Normalisation, Texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +118,16 @@ class NearDuplicates:
         reasons: list[str] = names[np.where(self.empty, 2, self.duplicate_of >= 0)].tolist()
         return reasons
 
+    @cached_property
+    def keepers(self) -> IntArray:
+        """Rows of which others are near-duplicates, rising."""
+        return np.unique(self.duplicate_of[self.duplicate_of >= 0])
+
+    def part(self, start: int, stop: int) -> NearDuplicates:
+        """Return what became of the texts from `start` to before `stop`."""
+        names = ("kept", "empty", "cluster", "duplicate_of", "jaccard")
+        return replace(self, **{name: getattr(self, name)[start:stop] for name in names})
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per text."""
         import pandas as pd
@@ -205,50 +217,80 @@ def near_duplicates(
     >>> int(found.duplicate_of[2]), round(float(found.jaccard[2]), 3)  # 5 of 6 pairs of words
     (0, 0.833)
     """
-    if not 0 < threshold <= 1:
-        raise InputError(f"threshold must lie in (0, 1], not {threshold:g}")
-    if shingle < 1:
-        raise InputError(f"shingle must be at least 1, not {shingle}")
-    rows, bands = banding(threshold, permutations, max_miss, rows)
-    words = word_rows(texts, normalisation)
-    n = len(words.lengths)
-    best_first = _best_first(score, n)
-    hashes, of, _ = words.runs(shingle)
-    short = np.flatnonzero((words.lengths > 0) & (words.lengths < shingle))
-    hashes, of = np.append(hashes, words.wholes(short)), np.append(of, short)
-    sets = ShingleSets.of(hashes, of, n)
-    label = np.arange(n)
-    n_candidates = n_verified = 0
-    if len(sets.nonempty):
-        first = sets.equal()  # equal sets are one node; the others are compared
-        nodes = np.flatnonzero(first == np.arange(n))
-        nodes = nodes[sets.lengths[nodes] > 0]
-        keys = band_keys(sets, nodes, rows, bands, seed)
-        groups, n_candidates, n_verified = connect(sets, nodes, keys, threshold)
-        label[nodes] = nodes[groups]
-        label = label[first]
-    empty = sets.lengths == 0
-    _, inverse = np.unique(label, return_inverse=True)
-    lead = np.full(inverse.max(initial=-1) + 1, -1)
-    lead[inverse[best_first[::-1]]] = best_first[::-1]  # the best is written last
-    start = np.full(len(lead), -1)
-    start[inverse[::-1]] = np.arange(n)[::-1]
-    keeper = lead[inverse]
-    dropped = ~empty & (keeper != np.arange(n))
-    jaccard = np.full(n, np.nan)
-    jaccard[dropped] = sets.jaccard(np.flatnonzero(dropped), keeper[dropped])
-    return NearDuplicates(
-        kept=~empty & ~dropped,
-        empty=empty,
-        cluster=np.where(empty, -1, start[inverse]),
-        duplicate_of=np.where(dropped, keeper, -1),
-        jaccard=jaccard,
+    rows, bands = checked_banding(threshold, shingle, permutations, max_miss, rows)
+    sets = ShingleSets.of(texts, shingle, normalisation)
+    n = len(sets.lengths)
+    values = checked_scores(score, n)
+    nonempty = sets.nonempty
+    first = np.arange(n)
+    first[nonempty] = nonempty[first_equal(*sets.digests())]
+    nodes = nonempty[first[nonempty] == nonempty]  # equal sets are one node; they are compared
+    keys = band_keys(sets, nodes, rows, bands, seed)
+    groups, n_candidates, n_verified = connect(sets, nodes, keys, keys, threshold)
+    cluster = np.arange(n)
+    cluster[nodes] = nodes[groups]
+    return settled(
+        cluster[first],
+        sets.lengths == 0,
+        values,
+        sets.jaccard,
         threshold=float(threshold),
         shingle=shingle,
         bands=bands,
         rows=rows,
         n_candidates=n_candidates,
         n_verified=n_verified,
+    )
+
+
+def checked_banding(
+    threshold: float, shingle: int, permutations: int, max_miss: float, rows: int | None
+) -> tuple[int, int]:
+    """Return (rows, bands) of settings of `near_duplicates`, which are refused as there."""
+    if not 0 < threshold <= 1:
+        raise InputError(f"threshold must lie in (0, 1], not {threshold:g}")
+    if shingle < 1:
+        raise InputError(f"shingle must be at least 1, not {shingle}")
+    return banding(threshold, permutations, max_miss, rows)
+
+
+def checked_scores(score: ArrayLike | None, n: int) -> FloatArray | None:
+    """Return scores as numbers, one per text; others are refused."""
+    if score is None:
+        return None
+    values = np.asarray(score, dtype=np.float64)
+    if values.shape != (n,):
+        raise InputError(f"score must have shape ({n},), one per text, not {values.shape}")
+    if np.isnan(values).any():
+        raise InputError(f"score is NaN in row {np.flatnonzero(np.isnan(values))[0]}")
+    return values
+
+
+def settled(
+    cluster: IntArray,
+    empty: BoolArray,
+    score: FloatArray | None,
+    jaccard: Callable[[IntArray, IntArray], FloatArray],
+    **figures: Any,
+) -> NearDuplicates:
+    """Keep one text of each cluster; `jaccard` compares rows, `figures` are the other attributes.
+
+    Clusters are called by their first row; an empty text is one of its own.
+    """
+    rows = np.arange(len(cluster))
+    keeper = cluster if score is None else _best(cluster, score)[cluster]
+    dropped = np.flatnonzero(~empty & (keeper != rows))
+    duplicate_of = np.full(len(cluster), -1)
+    duplicate_of[dropped] = keeper[dropped]
+    similarity = np.full(len(cluster), np.nan)
+    similarity[dropped] = jaccard(dropped, keeper[dropped])
+    return NearDuplicates(
+        kept=~empty & (duplicate_of < 0),
+        empty=empty,
+        cluster=np.where(empty, -1, cluster),
+        duplicate_of=duplicate_of,
+        jaccard=similarity,
+        **figures,
     )
 
 
@@ -269,13 +311,11 @@ def near_duplicates_preset(
     return near_duplicates(texts, **DUPLICATE_PRESETS[name].settings(), score=score, seed=seed)
 
 
-def _best_first(score: ArrayLike | None, n: int) -> IntArray:
-    """Rows by falling score, the first of equals first."""
-    if score is None:
-        return np.arange(n)
-    values = np.asarray(score, dtype=np.float64)
-    if values.shape != (n,):
-        raise InputError(f"score must have shape ({n},), one per text, not {values.shape}")
-    if np.isnan(values).any():
-        raise InputError(f"score is NaN in row {np.flatnonzero(np.isnan(values))[0]}")
-    return np.argsort(-values, kind="stable")
+def _best(cluster: IntArray, score: FloatArray) -> IntArray:
+    """At the first row of each cluster the row with its largest score, the first of equals."""
+    largest = np.full(len(cluster), -np.inf)
+    np.maximum.at(largest, cluster, score)
+    best = np.flatnonzero(score == largest[cluster])[::-1]
+    lead = np.full(len(cluster), -1)
+    lead[cluster[best]] = best  # the first is written last
+    return lead

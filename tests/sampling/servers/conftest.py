@@ -24,9 +24,10 @@ def completion(body: dict[str, Any], vllm: bool) -> dict[str, Any]:
     prompt = body["messages"] if chat else body["prompt"]
     said = json.dumps([prompt, body["seed"], body["temperature"], body["top_p"]])
     rng = np.random.default_rng(list(hashlib.sha256(said.encode()).digest()))
-    ids = rng.integers(6, 96, size=rng.integers(0, body["max_tokens"] + 4)).tolist()
-    stopped = len(ids) < body["max_tokens"]
-    ids = [*ids, EOS] if stopped else ids[: body["max_tokens"]]
+    longest = body.get("max_tokens") or body["max_completion_tokens"]
+    ids = rng.integers(6, 96, size=rng.integers(0, longest + 4)).tolist()
+    stopped = len(ids) < longest
+    ids = [*ids, EOS] if stopped else ids[:longest]
     logprobs = np.log(rng.uniform(size=len(ids))).tolist()
     text = " ".join(f"w{i - 6}" for i in ids if i != EOS)
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop" if stopped else "length"}

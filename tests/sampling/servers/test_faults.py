@@ -128,6 +128,20 @@ def test_one_percent_that_never_answer(
     ]
 
 
+def test_a_server_that_wants_another_name_for_the_limit(
+    llama: Path, forty: pa.Table, serve: Callable[..., Any], tmp_path: Path, undisturbed: Any
+) -> None:
+    """It's told once what to ask for, and the answers are the same."""
+    said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    server = serve(lambda number, body: (400, said) if "max_tokens" in body else None)
+    out = tmp_path / "out.parquet"
+    sample(llama, forty, settings(server), out=out, progress=False)
+    assert out.read_bytes() == undisturbed[0]
+    refused = sum("max_tokens" in body for body in server.bodies)
+    assert 1 <= refused <= 8  # those that were under way when the first was refused
+    assert len(server.bodies) == 40 * N + refused
+
+
 def test_allowed_failures(
     llama: Path,
     forty: pa.Table,

@@ -88,6 +88,8 @@ def open_partial(
 ) -> Path:
     """Return ``<out>.partial``, new or of a run with the same inputs and settings.
 
+    A run that has no checkpoint yet has done nothing that would be lost.
+
     Raises
     ------
     InputError
@@ -109,7 +111,7 @@ def open_partial(
         sweep_temporary(folder)
         if not path.exists() and any(folder.iterdir()):
             raise InputError(f"{folder} is in the way: it isn't the folder of a training")
-    if path.exists():
+    if path.exists() and latest_checkpoint(folder) is not None:
         found = read_json(path)
         for key in sorted(wanted.keys() | found.keys()):
             if wanted.get(key) != found.get(key):

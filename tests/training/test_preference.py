@@ -531,7 +531,6 @@ def test_models_that_cannot_share(
         settings = PreferenceSettings(batch_size=4, layout=layout)
         with pytest.raises(InputError, match=f"layout {layout}: .*sliding window of 4 tokens"):
             train_preference(folder, random_pairs(4), tmp_path / "out", settings)
-        (tmp_path / "out.partial" / "request.json").unlink()
     settings = PreferenceSettings(batch_size=4)
     summary = train_preference(folder, random_pairs(4), tmp_path / "out", settings)
     assert summary.curve["loss_dpo"][0].as_py() == pytest.approx(math.log(2), abs=1e-5)

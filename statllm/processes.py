@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from statllm.errors import InputError
+from statllm.gpu_memory import wait_until_free
 
 _MESSAGE = 1 << 16  # bytes: a folder's name, a stage's last word
 
@@ -24,9 +25,9 @@ _MESSAGE = 1 << 16  # bytes: a folder's name, a stage's last word
 class StageProcesses:
     """Runs stages, each in a process of its own, whose memory the system has back at its end.
 
-    The processes come from a *nursery*: an interpreter that has imported torch, transformers and
-    trl, which takes longer than many a stage, and forks. Where torch is built for an accelerator,
-    whose drivers don't survive a fork, and outside Linux, each stage starts an interpreter anew.
+    The processes come from a *nursery*: an interpreter that has imported torch and transformers,
+    which takes longer than many a stage, and forks. Where torch is built for an accelerator, whose
+    drivers don't survive a fork, and outside Linux, each stage starts an interpreter anew.
 
     The nursery and its stages form a process group that ends with us however we end.
 
@@ -92,6 +93,8 @@ class StageProcesses:
             raise InputError(said)
         if code != 0:
             raise RuntimeError(f"stage '{stage}' of iteration {iteration} ended with code {code}")
+        if self._nursery is not None:  # the next stage needs what this one held
+            wait_until_free(self._nursery.pid, but=[self._nursery.pid])
 
     def close(self) -> None:
         """End the nursery and whatever it runs."""

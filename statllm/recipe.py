@@ -94,6 +94,11 @@ class Recipe(_Part):
         if rule is not None and "seed" in rule.settings.model_fields:
             merged["selection"]["settings"]["seed"] = self.derived_seed(number, "select")
         iteration: Iteration = _validate(TypeAdapter(Iteration), merged, f"iterations[{number}]")
+        if iteration.sampling.adapter is not None:
+            raise InputError(
+                "sampling.adapter would be applied to every iteration's new model, too: merge it "
+                "into a model folder first"
+            )
         _validate_call(iteration.selection.resolved, f"iterations[{number}].selection.settings")
         return iteration
 

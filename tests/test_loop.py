@@ -135,6 +135,7 @@ def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
             "rule 'scpo' has no setting 'tau'",
         ),
         ({"iterations": [{"training": {"bta": 1}}]}, r"unknown key 'iterations\[1\].training.bta'"),
+        ({"sampling": {"adapter": "lora"}}, "sampling.adapter would be applied to every"),
         ({"iterations": []}, "key 'iterations'"),
         ({"model": None}, "key 'model'"),
     ],

@@ -231,11 +231,14 @@ def open_backend(
     InputError
         If the model can't be loaded, or settings contradict the backend.
     """
+    from statllm.adapters import adapted_digest
     from statllm.models import is_local, model_digest
     from statllm.sampling.transformers_backend import TransformersBackend
 
     if settings.engine and settings.backend != "vllm":
         raise InputError("engine arguments are vLLM's: they need backend vllm")
+    if settings.adapter and isinstance(model, tuple):
+        raise InputError("an adapter needs a model folder or hub name, not a model that is loaded")
     if settings.server and settings.backend != "openai":
         raise InputError("a server needs backend openai")
     if settings.backend == "openai":
@@ -252,7 +255,7 @@ def open_backend(
 
         if isinstance(model, tuple) or not is_local(model):
             raise InputError("backend vllm needs a model folder")
-        digest = model_digest(model)
+        digest = adapted_digest(model_digest(model), settings.adapter)
         return VllmBackend(model, settings), digest, _labelled(model, digest)
     if isinstance(model, tuple):
         digest = model_digest(model[0])
@@ -260,6 +263,7 @@ def open_backend(
         return TransformersBackend(*model, settings), digest, f"{name}@{digest[:12]}"
     loaded = TransformersBackend.load(model, settings)
     digest = model_digest(model if is_local(model) else loaded.model)
+    digest = adapted_digest(digest, settings.adapter)
     return loaded, digest, _labelled(model, digest)
 
 

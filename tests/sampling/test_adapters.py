@@ -22,9 +22,11 @@ from statllm.adapters import (
 )
 from statllm.errors import InputError
 from statllm.lab import model_path, problems
-from statllm.models import load_model
+from statllm.models import load_model, load_tokenizer
 from statllm.sampling import SamplingSettings, sample
+from statllm.sampling.judge_model import open_judge
 from statllm.sampling.openai_backend import OpenAIBackend
+from statllm.sampling.sampler import open_backend
 
 if TYPE_CHECKING:
     from statllm.sampling.vllm_backend import VllmBackend
@@ -139,6 +141,26 @@ def test_the_digest_has_the_adapters_content(adapter: Path, tmp_path: Path) -> N
     others = {adapted_digest("m", adapter), adapted_digest("n", adapter), "m"}
     others.add(adapted_digest("m", changed(adapter, tmp_path / "other", lora_alpha=8)))
     assert len(others) == 4
+
+
+def test_samples_and_judgements_are_known_by_the_adapters_content(tmp_path: Path) -> None:
+    """One folder that is trained again: nothing kept for the adapter of before is taken."""
+    settings = SamplingSettings(adapter=tmp_path / "lora", **GREEDY)
+    found = []
+    for seed in (0, 1, 0):
+        adapted_model(seed=seed).save_pretrained(tmp_path / "lora")
+        backend, digest, label = open_backend(model_path(), settings)
+        backend.close()
+        found.append((digest, label, open_judge(model_path(), settings).identity))
+    backend, digest, label = open_backend(model_path(), SamplingSettings(**GREEDY))
+    backend.close()
+    for first, second, bare in zip(*found[:2], (digest, label), strict=False):
+        assert len({first, second, bare}) == 3
+    assert found[0][2] != found[1][2]
+    assert found[0] == found[2]
+    loaded = load_model(model_path(), device="cpu"), load_tokenizer(model_path())
+    with pytest.raises(InputError, match="not a model that is loaded"):
+        open_backend(loaded, settings)
 
 
 def test_what_is_not_an_adapter_folder(adapter: Path, tmp_path: Path) -> None:

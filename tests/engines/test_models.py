@@ -261,6 +261,7 @@ sample_file(model_path(), Source(folder / "prompts.parquet"), folder / "s.parque
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(folder: Path) -> None:
     settings = pieces("local", part_rows=2, batch_rows=2)
     source = Source(folder / "prompts.parquet")

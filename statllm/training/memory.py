@@ -16,6 +16,11 @@ from statllm.training.settings import LanguageModelSettings
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 _GIB = 2**30
+# Folder, limit and use, in versions 2 and 1.
+_CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,11 @@ class MemoryEstimate:
 
     Attributes
     ----------
-    weights, gradients, optimizer, reference, activations, logits : int
-        `reference` is a second model, where it lives beside the first; `activations` are those of
-        the tokens that go through the model together.
+    weights, gradients, optimizer, reference, activations, logits, step : int
+        `weights` are with the bfloat16 copies that autocast makes of float32 ones; `reference` is
+        a second model, where it lives beside the first; `activations` are those of the tokens
+        that go through the model together; `step` is what the optimizer takes for a while, when
+        the activations are gone.
     """
 
     weights: int
@@ -35,18 +42,17 @@ class MemoryEstimate:
     reference: int
     activations: int
     logits: int
+    step: int
+
+    @property
+    def passing(self) -> int:
+        """What isn't kept from step to step, at its largest."""
+        return max(self.activations + self.logits, self.step)
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return (
-            self.weights
-            + self.gradients
-            + self.optimizer
-            + self.reference
-            + self.activations
-            + self.logits
-        )
+        """All that is there at the same time."""
+        return self.weights + self.gradients + self.optimizer + self.reference + self.passing
 
 
 def estimate_memory(
@@ -56,11 +62,13 @@ def estimate_memory(
 
     Weights, gradients and Adam's two moments are counted exactly. Activations are those that a
     decoder layer with a gated MLP keeps for its backward pass, per token: with width h, queries
-    of width a, keys and values of width c, and an MLP of width m, ``9 h + 2 a + 2 c + 4 m``
-    numbers (what its products and norms multiply); with checkpointing h per layer, and one layer
-    in full. Attention's own matrices aren't kept. Fragmentation, and what the device's libraries
-    take, come on top: on a CPU, with 63 million parameters, .7 to .8 GB in three settings that
-    needed between 2.2 and 4.5.
+    of width a, keys and values of width c, and an MLP of width m (of all experts that a token
+    sees), ``9 h + 2 a + 2 c + 4 m`` numbers (what its products and norms multiply). bfloat16
+    arithmetic on float32 weights leaves the norms in float32 and copies their results for each
+    product, 8 h bytes more. With checkpointing h numbers per layer, and one layer in full.
+    Attention's own matrices aren't kept. This is within an eighth of what torch keeps of a Llama;
+    of layers of other kinds it gives the order of magnitude. Fragmentation, and what the device's
+    libraries take, come on top.
 
     Parameters
     ----------
@@ -72,28 +80,45 @@ def estimate_memory(
     live_reference : bool
         Whether a second model computes the reference.
     """
-    config = model.config.get_text_config()
     n = sum(part.numel() for part in model.parameters())
-    trained = n if settings.lora_rank is None else _adapter_size(model, settings)
-    weight = _BYTES[settings.weight_dtype]
-    heads = config.num_attention_heads
-    each = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv = (getattr(config, "num_key_value_heads", None) or heads) * each
-    layer = 9 * config.hidden_size + 2 * heads * each + 2 * kv + 4 * config.intermediate_size
-    layers = config.num_hidden_layers
-    kept = (
-        layers * config.hidden_size + layer if settings.gradient_checkpointing else layers * layer
-    )
     alone = settings.lora_rank is None
-    logits = min(CHUNK, tokens * config.vocab_size)
+    trained = n if alone else _adapter_size(model, settings)
+    weight = _BYTES[settings.weight_dtype]
+    autocast = settings.dtype == "bfloat16" and weight == 4
+    # a copy lives as long as the gradient needs it, and that of a trained weight until the loss
+    copies = 2 * n if autocast and (alone or not settings.gradient_checkpointing) else 0
+    vocabulary = model.config.get_text_config().vocab_size
+    # the output layer's gradient is added up over its chunks
+    head = model.get_output_embeddings().weight.numel() if tokens * vocabulary > CHUNK else 0
     return MemoryEstimate(
-        weights=n * weight + (0 if alone else 4 * trained),
+        weights=n * weight + copies + (0 if alone else 4 * trained),
         gradients=trained * weight,
-        optimizer=trained * (8 + (4 if weight < 4 else 0)),
+        optimizer=trained * (8 if weight == 4 else 12),
         reference=n * weight if live_reference and alone else 0,
-        activations=tokens * kept * _BYTES[settings.dtype],
-        logits=3 * 4 * logits,
+        activations=tokens * _kept(model, settings, autocast),
+        logits=3 * 4 * min(CHUNK, tokens * vocabulary) + (4 * head if alone else 0),
+        # gradients in float32, each in place of one in bfloat16
+        step=trained * 2 if weight == 2 else 0,
     )
+
+
+def _kept(model: Any, settings: LanguageModelSettings, autocast: bool) -> int:
+    """Bytes of a token's activations that wait for the backward pass."""
+    config = model.config.get_text_config()
+    width = config.hidden_size
+    heads = getattr(config, "num_attention_heads", None) or 1
+    each = getattr(config, "head_dim", None) or width // heads
+    kv = (getattr(config, "num_key_value_heads", None) or heads) * each
+    # a name that a configuration lacks: the usual four widths
+    names = ("moe_intermediate_size", "intermediate_size", "ffn_dim", "n_inner")
+    mlp = next((size for name in names if (size := getattr(config, name, None))), 4 * width)
+    mlp *= getattr(config, "num_experts_per_tok", None) or 1
+    number = min(_BYTES[settings.dtype], _BYTES[settings.weight_dtype])
+    layer = number * (9 * width + 2 * heads * each + 2 * kv + 4 * mlp) + 8 * width * autocast
+    layers: int = config.num_hidden_layers
+    if settings.gradient_checkpointing:  # what goes from layer to layer is in the weights' format
+        return layers * width * _BYTES[settings.weight_dtype] + layer
+    return layers * layer
 
 
 def _adapter_size(model: Any, settings: LanguageModelSettings) -> int:
@@ -187,7 +212,7 @@ def check_memory(
         f"the training needs about {found.total / _GIB:.1f} GiB of {available / _GIB:.1f}: "
         f"{found.weights / _GIB:.1f} weights, {found.gradients / _GIB:.1f} gradients, "
         f"{found.optimizer / _GIB:.1f} optimizer, {found.reference / _GIB:.1f} reference, "
-        f"{(found.activations + found.logits) / _GIB:.1f} activations; try "
+        f"{found.passing / _GIB:.1f} activations; try "
         f"{', '.join(tries) or 'a smaller model'}"
     )
 
@@ -219,11 +244,22 @@ def available_memory(device: torch.device) -> int:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 found = int(line.split()[1]) * 1024
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            used = int((group / "memory.current").read_text())
-            found = min(found, int(limit) - used)
     except OSError:
-        pass  # another system, or no cgroup
-    return found
+        pass  # another system
+    return min([found, *(left for left in map(_left, _CGROUPS) if left is not None)])
+
+
+def _left(group: tuple[Path, str, str]) -> int | None:
+    """Bytes that a cgroup has left; what it holds of files makes way. None without a limit."""
+    folder, limit, used = group
+    try:
+        most = (folder / limit).read_text().strip()
+        if most == "max":
+            return None
+        lines = (folder / "memory.stat").read_text().splitlines()
+        of = {name: int(value) for name, value in (line.split() for line in lines)}
+        # version 1 counts those of groups inside of it apart
+        files = sum(of.get(f"total_{name}", of[name]) for name in ("inactive_file", "active_file"))
+        return int(most) - int((folder / used).read_text()) + files
+    except OSError:
+        return None

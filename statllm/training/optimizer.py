@@ -69,13 +69,14 @@ class MasterAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Move the copies by the parameters' gradients, and round them."""
+        """Move the copies by the parameters' gradients, which it uses up, and round them."""
         for group, inner, copies in zip(
             self.param_groups, self._inner.param_groups, self.copies, strict=True
         ):
             inner["lr"] = group["lr"]
             for part, copy in zip(group["params"], copies, strict=True):
                 copy.grad = None if part.grad is None else part.grad.float()
+                part.grad = None  # so that only one of the two takes memory
         self._inner.step()
         self._inner.zero_grad()
         for group, copies in zip(self.param_groups, self.copies, strict=True):

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-#: Peak of dense bfloat16 arithmetic in FLOP/s, as the makers' data sheets have it.
+#: Peak of dense bfloat16 arithmetic in FLOP/s, as the makers' data sheets have it. The first name
+#: that a device's contains is its own.
 PEAKS = {
+    "H200 NVL": 835e12,
     "H200": 989e12,
+    "H100 NVL": 835e12,
     "H100 PCIe": 756e12,
     "H100": 989e12,
     "A100": 312e12,
@@ -31,8 +34,8 @@ class Throughput:
     seconds : float
         Of its optimizer steps.
     mfu : float or None
-        Model FLOPs per second as a share of the device's peak (6 per parameter and token, and
-        attention aside); None where the peak isn't known.
+        Model FLOPs per second as a share of the device's peak (6 per parameter and token, 4 where
+        the parameter isn't trained, and attention aside); None where the peak isn't known.
     peak_bytes : int
         Most memory of the device; on a CPU, of the process.
     """
@@ -67,9 +70,7 @@ class Meter:
 
     def __init__(self, model: Any, device: torch.device) -> None:
         self._device = device
-        # embeddings are looked up, not multiplied
-        embedded = model.get_input_embeddings().weight.numel()
-        self._parameters = sum(part.numel() for part in model.parameters()) - embedded
+        self._flops = flops_per_token(model)
         self._tokens, self._begin = 0, time.perf_counter()
 
     def start(self) -> None:
@@ -84,13 +85,34 @@ class Meter:
         """Return what was counted up to now."""
         seconds = time.perf_counter() - self._begin
         peak = device_peak(self._device)
-        flops = 6 * self._parameters * self._tokens
+        flops = self._flops * self._tokens
         return Throughput(
             self._tokens,
             seconds,
             None if peak is None or not seconds else flops / seconds / peak,
             _peak_bytes(self._device),
         )
+
+
+def flops_per_token(model: Any) -> int:
+    """FLOPs of a token, forward and backward, attention aside.
+
+    2 per parameter for the product, 2 for the gradient of what goes in, and 2 for that of the
+    parameter where it is trained (Kaplan et al. 2020, arXiv 2001.08361, section 2.1). Embeddings
+    are looked up, not multiplied, unless they are the output layer's as well.
+
+    Parameters
+    ----------
+    model : PreTrainedModel or PeftModel
+    """
+    embedding = model.get_input_embeddings().weight
+    head = model.get_output_embeddings()  # a classifier has none
+    only_looked_up = head is None or embedding is not head.weight
+    return sum(
+        (6 if part.requires_grad else 4) * part.numel()
+        for part in model.parameters()
+        if not (part is embedding and only_looked_up)
+    )
 
 
 def device_peak(device: torch.device) -> float | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from statllm.training.throughput import Meter, Throughput, device_peak
+from statllm.training.throughput import Throughput, device_peak, flops_per_token
 
 
 def test_six_flops_a_parameter_and_token() -> None:
@@ -17,10 +17,25 @@ def test_six_flops_a_parameter_and_token() -> None:
     ids = torch.randint(0, 256, (1, 32))
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids).logits.sum().backward()
-    meter = Meter(model, torch.device("cpu"))
-    meter.add(32)
-    ours = 6 * meter._parameters * 32
+    ours = flops_per_token(model) * 32
     assert 0.9 < ours / counter.get_total_flops() < 1.01
+
+
+def test_embeddings_count_where_they_are_the_head() -> None:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64}
+    for tied in (True, False):
+        config = LlamaConfig(
+            num_hidden_layers=1, num_attention_heads=2, tie_word_embeddings=tied, **sizes
+        )
+        model = LlamaForCausalLM(config)
+        with FlopCounterMode(display=False) as counter:
+            model(input_ids=torch.zeros((1, 8), dtype=torch.long)).logits.sum().backward()
+        assert 0.97 < flops_per_token(model) * 8 / counter.get_total_flops() < 1.01
+    classifier = LlamaForSequenceClassification(
+        LlamaConfig(num_hidden_layers=1, num_attention_heads=2, **sizes)
+    )
+    assert flops_per_token(classifier) < flops_per_token(model) / 2
 
 
 def test_the_line_that_is_printed() -> None:

@@ -105,7 +105,7 @@ def estimate_memory(
 def _kept(model: Any, settings: LanguageModelSettings, autocast: bool) -> int:
     """Bytes of a token's activations that wait for the backward pass."""
     config = model.config.get_text_config()
-    width = config.hidden_size
+    width: int = config.hidden_size
     heads = getattr(config, "num_attention_heads", None) or 1
     each = getattr(config, "head_dim", None) or width // heads
     kv = (getattr(config, "num_key_value_heads", None) or heads) * each
@@ -114,7 +114,7 @@ def _kept(model: Any, settings: LanguageModelSettings, autocast: bool) -> int:
     mlp = next((size for name in names if (size := getattr(config, name, None))), 4 * width)
     mlp *= getattr(config, "num_experts_per_tok", None) or 1
     number = min(_BYTES[settings.dtype], _BYTES[settings.weight_dtype])
-    layer = number * (9 * width + 2 * heads * each + 2 * kv + 4 * mlp) + 8 * width * autocast
+    layer: int = number * (9 * width + 2 * heads * each + 2 * kv + 4 * mlp) + 8 * width * autocast
     layers: int = config.num_hidden_layers
     if settings.gradient_checkpointing:  # what goes from layer to layer is in the weights' format
         return layers * width * _BYTES[settings.weight_dtype] + layer

@@ -83,7 +83,7 @@ def train(
     _say(output, summary)
 
 
-def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSummary]:
+def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSummary, str]:
     """Train as a recipe says."""
     from statllm.stages import resolve_model
     from statllm.training import train_preference, train_sft
@@ -99,12 +99,12 @@ def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSum
         )
     else:
         summary = train_sft(start, recipe.data, output, chosen, curve=recipe.curve)
-    return output, summary
+    return output, summary, "pairs" if recipe.kind == "preference" else "examples"
 
 
-def _say(output: Path, summary: TrainingSummary) -> None:
+def _say(output: Path, summary: TrainingSummary, what: str = "pairs") -> None:
     dropped = "".join(f", {count} dropped ({reason})" for reason, count in summary.drops.items())
     out = console()
-    out.print(f"{output}: {summary.n_pairs} rows{dropped}, {summary.n_steps} steps")
+    out.print(f"{output}: {summary.n_pairs} {what}{dropped}, {summary.n_steps} steps")
     if summary.speed is not None:
         out.print(summary.speed.summary())

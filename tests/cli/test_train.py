@@ -48,7 +48,7 @@ def test_a_recipe_is_the_command_line(pairs: Path, tmp_path: Path) -> None:
     one = run("train", "lab", pairs, "-o", tmp_path / "a", "--preset", "irpo-gsm8k",
               "--batch-size", 8, "--max-steps", 2)  # fmt: skip
     assert one.exit_code == 0, one.output
-    assert "16 rows, 2 steps" in " ".join(one.output.split())
+    assert "16 pairs, 2 steps" in " ".join(one.output.split())
     assert "tokens/s" in one.output
     written = recipe(
         tmp_path / "r.yaml", model="lab", data=str(pairs), output=str(tmp_path / "b"),

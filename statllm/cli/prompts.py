@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from statllm.cli.common import Prompt, PromptId, Where, conditions, console, mapping
+from statllm.cli.common import Prompt, PromptId, Response, Where, conditions, console, mapping
 from statllm.cli.settings import validated, with_settings
 from statllm.errors import InputError
 from statllm.sampling import SamplingSettings
 
 prompts = typer.Typer(
     name="prompts",
-    help="Make prompts: new questions, thoughts, length limits, questions from documents.",
+    help="Make prompts: new questions, formats, thoughts, length limits, worse responses.",
     no_args_is_help=True,
 )
 
@@ -44,7 +44,8 @@ def generate(
     variant: Annotated[
         str,
         typer.Option(
-            help="self-rip, self-instruct or scpo: the paper's template, filters and sampling."
+            help="self-rip, self-instruct, scpo or scpo-zebra: the paper's template, filters and "
+            "sampling."
         ),
     ] = "self-rip",
     template: Template = None,
@@ -104,7 +105,7 @@ def generate(
     chosen = VARIANTS[variant]
     own = chosen.settings().model_dump(include={"n", "temperature", "top_p"})
     kinds = _filters(
-        filters or variant,
+        chosen.filters if filters is None else filters,
         rouge_l=rouge_l,
         min_words=min_words,
         max_words=max_words,
@@ -253,6 +254,88 @@ def length(
     console().print(f"{output}: {table.num_rows} prompts, template {form.stamp}")
 
 
+@prompts.command()
+def solutions(
+    source: Annotated[str, typer.Argument(metavar="PROMPTS", help="A file, or lab:test.")],
+    output: Output,
+    template: Annotated[str, typer.Option(help="A template's name, or a YAML file.")] = (
+        "scpo_zebra"
+    ),
+    limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts.")] = None,
+    prompt_id: PromptId = None,
+    prompt: Prompt = None,
+    where: Where = None,
+) -> None:
+    """Ask for solutions in a format whose answer can be found (ScPO's of ZebraLogic).
+
+    Example:
+
+        statllm prompts solutions puzzles.jsonl -o asked.parquet
+    """
+    from statllm._formats import check_output, write_table
+    from statllm.sampling.prompts import load_template, solution_prompts
+
+    check_output(output, _NESTED)
+    form = load_template(template, "solution")
+    columns = mapping(prompt_id=prompt_id, prompt=prompt)
+    table = solution_prompts(_prompts(source, columns, where, limit), form)
+    write_table(table, output)
+    console().print(f"{output}: {table.num_rows} prompts, template {form.stamp}")
+
+
+@prompts.command()
+@with_settings(SamplingSettings)
+def contrast(
+    model: Model,
+    source: Annotated[Path, typer.Argument(metavar="SAMPLES", help="Prompts with responses.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The pairs: Parquet or JSONL.")],
+    template: Annotated[str, typer.Option(help="A template's name, or a YAML file.")] = (
+        "self_taught_contrast"
+    ),
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="A row for each prompt and text: kept or dropped, why."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts.")] = None,
+    chat: Chat = True,
+    prompt_id: PromptId = None,
+    prompt: Prompt = None,
+    response: Response = None,
+    where: Where = None,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Make a worse response to each prompt: a good one to a request much like it.
+
+    So the Self-Taught Evaluator gets pairs whose better response is known. The first response of
+    each prompt is the good one. --n, the worse responses per prompt, is 1 by default. All texts
+    stay in OUTPUT's folder, as NAME.generations.parquet; a killed run goes on when started again.
+
+    Example:
+
+        statllm prompts contrast ./my-model samples.parquet -o pairs.parquet --ledger l.jsonl
+    """
+    from statllm._formats import check_output, write_table
+    from statllm.sampling.prompts import contrast as run
+    from statllm.sampling.prompts import load_template
+    from statllm.stages import resolve_model
+
+    check_output(output, _NESTED)
+    check_output(ledger, _ANY)
+    columns = mapping(prompt_id=prompt_id, prompt=prompt, response=response)
+    made = run(
+        resolve_model(model),
+        _prompts(str(source), columns, where, limit),
+        validated(SamplingSettings, {"n": 1, **(settings or {})}),
+        template=load_template(template, "contrast"),
+        chat=chat,
+        out=output.with_name(f"{output.stem}.generations.parquet"),
+    )
+    if ledger is not None:  # first: pairs without a ledger can't be explained
+        write_table(made.ledger, ledger)
+    write_table(made.pairs, output)
+    console().print(f"{output}: {made.summary()}")
+
+
 @prompts.command("back-translate")
 @with_settings(SamplingSettings)
 def back_translate(
@@ -338,18 +421,18 @@ def _prompts(
     return Generations.read(source, columns, conditions(where)).table.slice(0, limit)
 
 
-def _filters(name: str, **given: Any) -> Any:
-    """The filters of a paper, with the options that were given in place of its own."""
+def _filters(named: Any, **given: Any) -> Any:
+    """Filters, or those of a paper, with the options that were given in place of their own."""
     import dataclasses
 
     from statllm.sampling.prompts import FILTERS
 
-    if name not in FILTERS:
-        raise InputError(f"--filters must be one of {', '.join(FILTERS)}, not '{name}'")
+    if isinstance(named, str) and named not in FILTERS:
+        raise InputError(f"--filters must be one of {', '.join(FILTERS)}, not '{named}'")
+    base = FILTERS[named] if isinstance(named, str) else named
     chosen = {key: value for key, value in given.items() if value not in (None, [])}
     if chosen.get("rouge_l") == 0:
         chosen["rouge_l"] = None
-    base = FILTERS[name]
     for key in ("banned_words", "banned_patterns"):
         if key in chosen:
             chosen[key] = (*getattr(base, key), *chosen[key])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -29,6 +30,12 @@ _SAME_FAULT = 4
 
 #: What some models call the most tokens of an answer, and refuse the older name.
 _NEW_LIMIT = "max_completion_tokens"
+
+#: Sampling parameters that mean nothing where they have this value, the API's default.
+_NEUTRAL = {"temperature": 1.0, "top_p": 1.0}
+
+#: How a server says that a model can't be asked like this at all, whatever the prompt.
+_UNSUPPORTED = re.compile(r"unsupported (?:parameter|value): '(\w+)'", re.IGNORECASE)
 
 #: Statuses that every other request would get, too: no key, a wrong one, no such model or path.
 _HOPELESS = (401, 403, 404, 405)
@@ -80,8 +87,10 @@ class Caller:
     - For a call that a rate limit refuses while others are answered, or while one that was sent
       earlier is being worked on, the retries start anew: the server is busy, not broken.
     - A server that wants ``max_completion_tokens`` instead of ``max_tokens``, and says so, gets it.
-    - Wrong keys, unknown models, and a server that answers nothing any more end the job: what
-      hasn't been sent by then fails as "not-sent".
+      One that doesn't know ``temperature`` or ``top_p`` is no longer told a 1, which is the
+      default; another value is never left out, as that would be another distribution.
+    - Wrong keys, unknown models, parameters that a model doesn't have, and a server that answers
+      nothing any more end the job: what hasn't been sent by then fails as "not-sent".
 
     Parameters
     ----------
@@ -95,6 +104,7 @@ class Caller:
         self._ended = False
         self._n_answers = 0
         self._renames_limit = False  # to max_completion_tokens
+        self._left_out: set[str] = set()  # parameters that the model doesn't have
         self._under_way: dict[Call, float] = {}  # when it was sent
         self._given_up: list[str] = []  # prompts of the calls given up since the last answer
         self._next_start = 0.0  # all times on the clock of event loops
@@ -150,10 +160,10 @@ class Caller:
             if self._ended:
                 break
             sent += 1
-            renamed = self._renames_limit
+            body = self._body(call)
             self._under_way[call] = asyncio.get_running_loop().time()
             try:
-                answer = await self._send(client, call)
+                answer = await self._send(client, body, call.chat)
             except Exception as error:
                 fault = fault_of(error)
             else:
@@ -162,8 +172,7 @@ class Caller:
                 return answer
             finally:
                 start = self._under_way.pop(call)
-            if fault.kind == "refused" and _NEW_LIMIT in fault.message and not renamed:
-                self._renames_limit = True
+            if fault.kind == "refused" and self._adapts(fault.message, body):
                 continue
             if fault.kind == "rate-limited" and (
                 self._n_answers > progress or min(self._under_way.values(), default=start) < start
@@ -178,12 +187,27 @@ class Caller:
         message = fault.message.replace(self._key, "***") if self._key else fault.message
         return Failure(call.prompt_id, call.sample, fault.kind, sent, message)
 
-    async def _send(self, client: AsyncOpenAI, call: Call) -> Answer:
-        body = dict(call.body)
+    def _body(self, call: Call) -> dict[str, Any]:
+        """The request as the server wants it."""
+        body = {name: value for name, value in call.body.items() if name not in self._left_out}
         if self._renames_limit:
             body[_NEW_LIMIT] = body.pop("max_tokens")
+        return body
+
+    def _adapts(self, message: str, body: Mapping[str, Any]) -> bool:
+        """Whether what was refused can be asked for otherwise, without another meaning."""
+        if _NEW_LIMIT in message and "max_tokens" in body:
+            self._renames_limit = True
+            return True
+        named = _UNSUPPORTED.search(message)
+        if named is None or body.get(named[1]) != _NEUTRAL.get(named[1], math.nan):
+            return False
+        self._left_out.add(named[1])
+        return True
+
+    async def _send(self, client: AsyncOpenAI, body: dict[str, Any], chat_asked: bool) -> Answer:
         async with asyncio.timeout(self._settings.timeout):  # of the whole, not of each read
-            if call.chat:
+            if chat_asked:
                 chat = await client.chat.completions.with_raw_response.create(
                     model=body.pop("model"), messages=body.pop("messages"), extra_body=body
                 )
@@ -193,7 +217,7 @@ class Caller:
                     model=body.pop("model"), prompt=body.pop("prompt"), extra_body=body
                 )
                 text = plain.text
-        return read_answer(text, call.chat)
+        return read_answer(text, chat_asked)
 
     async def _turn(self) -> None:
         """Wait until another call may start."""
@@ -242,7 +266,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault("server-error", True, message, wait)
     if status in (408, 409, 425):
         return Fault("timeout" if status == 408 else "server-error", True, message, wait)
-    return Fault("refused", False, message, hopeless=status in _HOPELESS)
+    hopeless = status in _HOPELESS or _UNSUPPORTED.search(message) is not None
+    return Fault("refused", False, message, hopeless=hopeless)
 
 
 def retry_after(headers: Any) -> float | None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from statllm.errors import InputError
 from statllm.scoring._columns import map_lists
+from statllm.scoring.grids import grid_answer
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-AnswerRule = Literal["auto", "hash", "boxed", "final", "option", "number", "text", "none"]
+AnswerRule = Literal["auto", "hash", "boxed", "final", "option", "number", "grid", "text", "none"]
 
 # Every repetition below is bounded, possessive, or followed by what it can't match itself, so
 # that a search takes time linear in the text, whatever the text is.
@@ -80,6 +81,7 @@ def extract(text: str | None, rule: AnswerRule = "auto") -> str | None:
                    ``"answer"``; of "(B) 42 apples" the letter
         option     a letter A to J: after "answer is", alone, at the start, or last in brackets
         number     the last number: thousands separators, decimals, currency, percent, p/q
+        grid       the whole table of a logic puzzle's JSON (`statllm.scoring.grids`)
         text       the whole text
         none       nothing is looked for
         auto       the last in the text of boxed, final and ``#### number``; a text that is just
@@ -147,6 +149,8 @@ def extract_reference(text: str | None) -> str | None:
     if text is None:
         return None
     found = max(_boxed_at(text), _hash_at(text), key=lambda hit: hit[0])
+    if found[1] is None and text.lstrip().startswith("{"):
+        return grid_answer(text) or text
     return found[1] if found[1] is not None else text
 
 
@@ -259,6 +263,7 @@ _RULES: Mapping[str, Callable[[str], str | None]] = {
     "final": lambda text: _final_at(text)[1],
     "option": _option,
     "number": _number,
+    "grid": grid_answer,
     "text": lambda text: text.strip() or None,
     "none": lambda text: None,
 }

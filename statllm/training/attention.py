@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ NAME = "statllm_packed"
 #: Architectures whose attention is a causal softmax over all that came before, and whose
 #: positions are given; others are refused until they were compared with their padded results.
 SHAREABLE = ("granite", "llama", "mistral", "olmo", "olmo2", "phi3", "qwen2", "qwen3")
+
+#: Rotary positions that are a function of the position; those of other kinds change with the
+#: longest row of a call, so that a row would depend on what it goes through the model with.
+ROTARY = ("default", "linear", "llama3", "yarn")
 
 
 def can_share(config: Any) -> str | None:
@@ -38,7 +43,7 @@ def can_share(config: Any) -> str | None:
     "packed attention wasn't compared with that of 'gemma' models"
     """
     text = config.get_text_config()
-    kind = getattr(text, "model_type", None)
+    kind = getattr(config, "model_type", None)  # a model of images isn't its part of text
     if kind not in SHAREABLE:
         return f"packed attention wasn't compared with that of '{kind}' models"
     window = getattr(text, "sliding_window", None)
@@ -50,6 +55,11 @@ def can_share(config: Any) -> str | None:
     for name in ("attn_logit_softcapping", "attention_logit_cap"):
         if getattr(text, name, None) is not None:
             return "it caps the logits of its attention"
+    if not getattr(text, "is_causal", True):
+        return "its attention isn't causal"
+    rotary = (getattr(text, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rotary not in ROTARY:
+        return f"its rotary positions ({rotary}) change with the longest row of a call"
     return None
 
 
@@ -83,6 +93,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     layout: Layout | None = None,
+    dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend within segments, as one of transformers' attention functions.
@@ -96,6 +107,8 @@ def packed_attention(
     scaling : float, optional
         Of the logits; left out, ``1 / sqrt(width)``.
     layout : Layout
+    dropout : float
+        Must be 0.
 
     Returns
     -------
@@ -104,14 +117,39 @@ def packed_attention(
     """
     if layout is None or attention_mask is not None or query.shape[0] != 1:
         raise ValueError("this model's attention was made for packed rows: it needs a layout")
+    if dropout:
+        raise ValueError("packed attention has no dropout: set the model's attention_dropout to 0")
+    # Rotary embedding leaves queries and keys in float32 where the weights are; the kernel takes
+    # 16 bits alone, and elsewhere autocast would come to the same after the copies below.
+    kind = query.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
     q, k, v = (
-        states[0].transpose(0, 1) for states in (query, key, value)
+        states[0].transpose(0, 1).to(dtype) for states in (query, key, value)
     )  # (length, heads, width)
-    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
+    if q.is_cuda and dtype in (torch.float16, torch.bfloat16) and _kernel_takes(q.shape[2]):
         out = _varlen(q, k, v, layout, scaling)
     else:
         out = _grouped(q, k, v, layout, scaling)
     return out[None], None
+
+
+def _kernel_takes(width: int) -> bool:
+    return width % 8 == 0 and width <= 256
+
+
+_known: WeakKeyDictionary[Layout, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+
+
+def _bounds(layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where segments start and end, made once for all layers: each copy waits for the device."""
+    found = _known.get(layout)
+    if found is None:
+        made = [
+            torch.from_numpy(np.concatenate([[0], np.cumsum(n)])).to(device, torch.int32)
+            for n in (layout.q_lengths, layout.k_lengths)
+        ]
+        found = _known[layout] = (made[0], made[1])
+    return found
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scaling: float | None) -> Tensor:
@@ -120,12 +158,8 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scaling: float | No
         k, v = k.index_select(0, layout.keys), v.index_select(0, layout.keys)
     if k.shape[1] != q.shape[1]:
         k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], 1) for states in (k, v))
-    bounds = [
-        torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])).to(q.device, torch.int32)
-        for lengths in (layout.q_lengths, layout.k_lengths)
-    ]
     out: Tensor = torch.ops.aten._flash_attention_forward(
-        q.contiguous(), k.contiguous(), v.contiguous(), *bounds,
+        q.contiguous(), k.contiguous(), v.contiguous(), *_bounds(layout, q.device),
         int(layout.q_lengths.max()), int(layout.k_lengths.max()),
         0.0, True, False, scale=scaling,
     )[0]  # fmt: skip

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from statllm.errors import InputError
+from statllm.training.optimizer import MasterAdamW
 from statllm.training.weights import load_weights
 
 _OPTIMIZER, _PARTS = "optimizer.pt", "processes"
@@ -123,6 +125,12 @@ class Several:
 
     def prepare(self, module: torch.nn.Module, optimizer: Any) -> tuple[torch.nn.Module, Any]:
         """Wrap them for DDP, FSDP or DeepSpeed."""
+        kind = self._accelerator.distributed_type.value
+        if isinstance(optimizer, MasterAdamW) and kind in ("FSDP", "DEEPSPEED"):
+            raise InputError(
+                f"weight_dtype bfloat16 doesn't go with {kind}, which divides float32 weights "
+                "itself: leave it out, dtype bfloat16 is enough"
+            )
         plugin = self._accelerator.state.deepspeed_plugin
         if plugin is not None:  # which asks for a number that only loaders of batches have
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1

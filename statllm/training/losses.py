@@ -78,8 +78,9 @@ def ipo_loss(
 ) -> Tensor:
     """IPO's squared loss per pair, ``(Δ − 1 / (2β))²`` (arXiv 2310.12036, eq. 17).
 
-    β is the paper's τ. trl divides each log-probability by its response's tokens first, which the
-    paper doesn't.
+    β is the paper's τ. trl divides each log-probability by its response's tokens first: the paper
+    doesn't say so, but its authors told trl's that their results were computed like that. The
+    same β then asks for a margin that is a response's length larger.
 
     Examples
     --------

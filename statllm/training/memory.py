@@ -67,8 +67,9 @@ def estimate_memory(
     arithmetic on float32 weights leaves the norms in float32 and copies their results for each
     product, 8 h bytes more. With checkpointing h numbers per layer, and one layer in full.
     Attention's own matrices aren't kept. This is within an eighth of what torch keeps of a Llama;
-    of layers of other kinds it gives the order of magnitude. Fragmentation, and what the device's
-    libraries take, come on top.
+    of other transformers it gives the order of magnitude, and state-space layers may keep several
+    times as much. Fragmentation, and what the device's libraries take, come on top (on a CPU, .1
+    GB where freed memory goes back to the system at once).
 
     Parameters
     ----------

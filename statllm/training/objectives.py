@@ -157,6 +157,14 @@ def preference_term(
     beta, noise = settings.beta, settings.label_noise
     match settings.loss:
         case "ipo":
+            if settings.ipo_norm == "token":
+                sizes = tokens.unbind(1)
+                four = (
+                    policy[0] / sizes[0],
+                    policy[1] / sizes[1],
+                    ref[0] / sizes[0],
+                    ref[1] / sizes[1],
+                )
             return ipo_loss(*four, beta)
         case "hinge":
             return hinge_loss(*four, beta)

@@ -23,6 +23,10 @@ _OTHERS = ("final_logit_softcapping", "output_multiplier", "lm_head_multiplier")
 def sequence_logps(model: Any, packed: Packed, chunk: int = CHUNK) -> Tensor:
     """Log-probability of each response, summed over its tokens, in nats.
 
+    The weight of the head is read here, not in a call of the head: where weights are divided
+    over processes, this must run inside of a call of the module that is divided, and the head
+    be a part of that module itself, not a unit of its own (`trainer.Objective.module`).
+
     Parameters
     ----------
     model : PreTrainedModel

@@ -364,8 +364,8 @@ def _with_head(
 def features_of(model: Any, texts: Sequence[list[int]], batch_tokens: int) -> FloatArray:
     """Hidden states that the head of a sequence classifier sees, (n_texts, width)."""
     from statllm.scoring._encoders import batches
+    from statllm.scoring.reward_models.decoder import reward_outputs
     from statllm.scoring.reward_models.heads import LinearHead
-    from statllm.scoring.reward_models.model import reward_outputs
 
     head = LinearHead(model.score.weight, model.score.bias)
     rows = np.empty((len(texts), model.score.weight.shape[1]))
@@ -378,7 +378,7 @@ def features_of(model: Any, texts: Sequence[list[int]], batch_tokens: int) -> Fl
 
 def _publish(model: Any, start: Path, out: Path, summary: RewardSummary) -> None:
     """Write the model folder: classifier, tokenizer, covariance, and what was found."""
-    from statllm.scoring.reward_models.model import quiet
+    from statllm.scoring.reward_models.loading import quiet
 
     with atomic_folder(out) as folder, quiet():
         model.config.use_cache = True  # trainers switch it off

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from statllm.errors import InputError
 from statllm.models import loading
-from statllm.scoring.reward_models.model import last_places, padded, quiet
+from statllm.scoring.reward_models.decoder import last_places
+from statllm.scoring.reward_models.loading import padded, quiet
 from statllm.training.logprobs import disable_dropout
 from statllm.training.sequences import padded_bins
 

@@ -165,6 +165,11 @@ class PreferenceSettings(LanguageModelSettings):
         0.1, ge=0, lt=0.5, description="Share of swapped labels, for robust and cdpo."
     )
     gamma: float = Field(0.5, ge=0, description="Target margin, for simpo.")
+    ipo_norm: Literal["sum", "token"] = Field(
+        "sum",
+        description="ipo: log-probabilities summed over a response, as the paper has it, or per "
+        "token, as trl does (its beta then is another).",
+    )
     use_weights: bool | None = Field(
         None,
         description="Multiply each pair's whole loss by its weight. None: as the loss has it.",

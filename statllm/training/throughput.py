@@ -71,11 +71,18 @@ class Meter:
     def __init__(self, model: Any, device: torch.device) -> None:
         self._device = device
         self._flops = flops_per_token(model)
-        self._tokens, self._begin = 0, time.perf_counter()
+        self._tokens, self._seconds = 0, 0.0
+        self._begin: float | None = None
 
     def start(self) -> None:
-        """Begin to measure; what came before isn't counted."""
+        """Go on with measuring time; what lies between a stop and a start isn't counted."""
         self._begin = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stop the clock."""
+        if self._begin is not None:
+            self._seconds += time.perf_counter() - self._begin
+        self._begin = None
 
     def add(self, tokens: int) -> None:
         """Count positions."""
@@ -83,7 +90,8 @@ class Meter:
 
     def summary(self) -> Throughput:
         """Return what was counted up to now."""
-        seconds = time.perf_counter() - self._begin
+        running = 0.0 if self._begin is None else time.perf_counter() - self._begin
+        seconds = self._seconds + running
         peak = device_peak(self._device)
         flops = self._flops * self._tokens
         return Throughput(

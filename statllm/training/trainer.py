@@ -145,6 +145,7 @@ class Trainer:
                 self._tell("on_save")
             elif self.step % self.settings.logging_steps == 0:
                 self._settle()
+        self.meter.stop()
         self._tell("on_train_end")
 
     def _train_step(self) -> None:
@@ -208,6 +209,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._settle()
+        self.meter.stop()
         self.processes.wait()
         parts = self.folder / _PARTS
         if self.processes.rank == 0:
@@ -230,6 +232,7 @@ class Trainer:
                 if int(older.name.removeprefix(STEP)) < self.step:
                     shutil.rmtree(older)
         self.processes.wait()
+        self.meter.start()
 
     def _load(self, folder: Path) -> None:
         state = read_json(folder / STATE_FILE)

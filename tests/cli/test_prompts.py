@@ -212,3 +212,40 @@ def test_a_killed_run_goes_on(
     assert statllm(*generate(whole))[0] == 0
     for suffix in (".jsonl", ".ledger.jsonl", ".generations.parquet"):
         assert killed.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
+
+
+def test_solutions(statllm: Run, prompts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "asked.jsonl"
+    code, said, _ = statllm("prompts", "solutions", prompts, "-o", out)
+    assert (code, said) == (0, f"{out}: 2 prompts, template scpo_zebra@1\n")
+    assert [row["prompt"].rsplit("\n\n", 1)[1] for row in rows(out)] == [
+        row["prompt"] for row in PROMPTS
+    ]
+
+
+def test_contrast(statllm: Run, tmp_path: Path) -> None:
+    """The lab model writes no marker; every prompt and text is accounted for."""
+    samples, form = tmp_path / "samples.jsonl", tmp_path / "form.yaml"
+    samples.write_text(
+        json.dumps({"prompt_id": "a", "prompt": "1 + 1 =", "response": ["2"]}) + "\n"
+        + json.dumps({"prompt_id": "b", "prompt": "1 + 2 =", "response": [" "]}) + "\n"
+    )  # fmt: skip
+    form.write_text(
+        "name: own\nversion: 1\ntask: contrast\nsource: none\n"
+        'delimiters: {request: "<q>", response: "<r>"}\nuser: "{prompt} {response}"\n'
+    )
+    out, ledger = tmp_path / "pairs.jsonl", tmp_path / "ledger.jsonl"
+    code, said, _ = statllm(
+        "prompts", "contrast", "lab", samples, "-o", out, "--template", form, "--ledger", ledger,
+        "--n", 2, "--max-new-tokens", 4, "--no-chat",
+    )  # fmt: skip
+    assert code == 0
+    assert "2 prompts, 3 rows, 0 pairs" in said
+    assert [(row["prompt_id"], row["kept"]) for row in rows(ledger)] == [
+        ("a", False),
+        ("a", False),
+        ("b", False),
+    ]
+    assert rows(ledger)[2]["reason"] == "no_response"
+    assert rows(out) == []
+    assert (tmp_path / "pairs.generations.parquet").is_file()

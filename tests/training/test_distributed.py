@@ -38,10 +38,9 @@ if kind == "fsdp":  # accelerate chooses it on GPUs alone; its code runs on a CP
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
         transformer_cls_names_to_wrap=["LlamaDecoderLayer"], state_dict_type="SHARDED_STATE_DICT",
     )
-made = preference_trainer(
-    load_model(model, device="cpu"), pq.read_table(rows),
-    PreferenceSettings.model_validate_json(settings), Path(out),
-)
+settings = PreferenceSettings.model_validate_json(settings)
+model = load_model(model, settings.weight_dtype, "cpu")
+made = preference_trainer(model, pq.read_table(rows), settings, Path(out))
 if int(stop):
     made.n_steps = int(stop)
     made.train()
@@ -58,10 +57,10 @@ SETTINGS = PreferenceSettings(
 )  # fmt: skip
 
 
-def train(
+def launch(
     kind: str, folder: Path, model: Path, size: int, settings: PreferenceSettings, stop: int = 0
-) -> list[str]:
-    """Start the processes; what each prints."""
+) -> list[tuple[int, str, str]]:
+    """Start the processes; exit code, output and errors of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -84,9 +83,17 @@ def train(
             )
         )  # fmt: skip
     said = [process.communicate(timeout=300) for process in started]
-    for process, (_, errors) in zip(started, said, strict=True):
-        assert process.returncode == 0, errors[-3000:]
-    return [out for out, _ in said]
+    return [(process.returncode, *both) for process, both in zip(started, said, strict=True)]
+
+
+def train(
+    kind: str, folder: Path, model: Path, size: int, settings: PreferenceSettings, stop: int = 0
+) -> list[str]:
+    """Train to the end; what each process prints."""
+    ended = launch(kind, folder, model, size, settings, stop)
+    for code, _, errors in ended:
+        assert code == 0, errors[-3000:]
+    return [out for _, out, _ in ended]
 
 
 def weights(folder: Path) -> dict[str, object]:
@@ -112,3 +119,14 @@ def test_two_processes_give_what_one_gives(
     start = load_file(model_folder / "model.safetensors")
     moved = [float((one[key] - start[key]).abs().max()) for key in one]  # type: ignore[operator]
     assert max(moved) > 1e-3
+
+
+def test_copies_of_divided_weights_are_refused(
+    model_folder: Path, tmp_path: Path, random_rows: Callable[..., pa.Table]
+) -> None:
+    pytest.importorskip("accelerate")
+    pq.write_table(random_rows(4), tmp_path / "rows.parquet")
+    half = SETTINGS.model_copy(update={"weight_dtype": "bfloat16"})
+    for code, _, errors in launch("fsdp", tmp_path, model_folder, 2, half):
+        assert code == 1
+        assert "InputError: weight_dtype bfloat16 doesn't go with FSDP" in errors

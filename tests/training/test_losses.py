@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from statllm.training.losses import dpo_loss, margin, nll_loss, preference_loss, reward
+from statllm.training.losses import (
+    cdpo_loss,
+    dpo_loss,
+    hinge_loss,
+    ipo_loss,
+    margin,
+    nll_loss,
+    preference_loss,
+    reward,
+    robust_loss,
+    simpo_loss,
+)
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+TOKENS = torch.tensor([40, 10, 7]), torch.tensor([20, 30, 9])
+# Each as a function of the four log-probabilities alone.
+LOSSES: dict[str, Loss] = {
+    "dpo": lambda c, r, rc, rr: dpo_loss(c, r, rc, rr, 0.3),
+    "ipo": lambda c, r, rc, rr: ipo_loss(c, r, rc, rr, 0.3),
+    "hinge": lambda c, r, rc, rr: hinge_loss(c, r, rc, rr, 0.3),
+    "robust": lambda c, r, rc, rr: robust_loss(c, r, rc, rr, 0.3, 0.2),
+    "cdpo": lambda c, r, rc, rr: cdpo_loss(c, r, rc, rr, 0.3, 0.2),
+    "simpo": lambda c, r, rc, rr: simpo_loss(c, r, *TOKENS, 2.0, 0.5),
+}
 
 LOGPS = [torch.tensor([x], dtype=torch.float64) for x in (-20.0, -30.0, -22.0, -28.0)]
 
@@ -72,3 +96,115 @@ def test_gradient_against_finite_differences() -> None:
         return preference_loss(chosen, rejected, *refs, tokens, weight, 0.3, 1.5)
 
     assert torch.autograd.gradcheck(loss, logps)
+
+
+# ---- the other losses ---------------------------------------------------------------------------
+
+
+def at_margin(*delta: float) -> list[torch.Tensor]:
+    """Log-probabilities with these margins; the policy's chosen ones carry the gradient."""
+    zero = torch.zeros(len(delta), dtype=torch.float64)
+    return [torch.tensor(delta, dtype=torch.float64).requires_grad_(), zero, zero, zero]
+
+
+def slope(loss: Loss, *delta: float) -> list[float]:
+    """Derivative of a loss with respect to the margin."""
+    logps = at_margin(*delta)
+    (found,) = torch.autograd.grad(loss(*logps).sum(), logps[0])
+    values: list[float] = found.tolist()
+    return values
+
+
+def test_others_hand_computed() -> None:
+    """Δ = 4, β = .1, ε = .2: L(Δ) = log(1 + e^-.4) = .513015 and L(−Δ) = .913015."""
+    found = [
+        ipo_loss(*LOGPS, 0.1),  # (4 - 5)²
+        ipo_loss(*LOGPS, 0.5),  # (4 - 1)²
+        hinge_loss(*LOGPS, 0.1),  # 1 - .4
+        hinge_loss(*LOGPS, 0.5),  # beyond the margin
+        robust_loss(*LOGPS, 0.1, 0.2),  # (.8 · .513015 - .2 · .913015) / .6
+        cdpo_loss(*LOGPS, 0.1, 0.2),  # .8 · .513015 + .2 · .913015
+        # log(1 + e^-(2 (-20/40 + 30/20) - .5)) = log(1 + e^-1.5)
+        simpo_loss(*LOGPS[:2], torch.tensor([40]), torch.tensor([20]), 2.0, 0.5),
+    ]
+    expected = [1.0, 9.0, 0.6, 0.0, 0.379682, 0.593015, 0.201413]
+    assert torch.cat(found).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_against_finite_differences(name: str) -> None:
+    torch.manual_seed(1)
+    logps = [-20 * torch.rand(3, dtype=torch.float64) for _ in range(4)]
+    policy = [part.requires_grad_() for part in logps[:2]]
+    assert torch.autograd.gradcheck(lambda c, r: LOSSES[name](c, r, *logps[2:]), policy)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_pair_does_not_move_another_and_extremes_stay_finite(name: str) -> None:
+    logps = at_margin(3.0, -2.0, 0.5)
+    loss = LOSSES[name](*logps)
+    assert loss.shape == (3,)
+    (gradient,) = torch.autograd.grad(loss[1], logps[0])
+    assert gradient[[0, 2]].tolist() == [0, 0]
+    far = at_margin(1e5, -1e5, 0.0)
+    (gradient,) = torch.autograd.grad(LOSSES[name](*far).sum(), far[0])
+    assert gradient.isfinite().all()
+    assert LOSSES[name](*far).isfinite().all()
+
+
+def test_slope_of_dpo() -> None:
+    """−β σ(−β Δ), eq. 7's derivative."""
+    expected = [-0.3 / (1 + math.exp(0.3 * delta)) for delta in (-5.0, 0.0, 2.0)]
+    assert slope(LOSSES["dpo"], -5.0, 0.0, 2.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimum"),
+    [("ipo", 1 / (2 * 0.3)), ("cdpo", math.log(0.8 / 0.2) / 0.3)],
+)
+def test_where_a_loss_is_least(name: str, optimum: float) -> None:
+    below, at, above = slope(LOSSES[name], optimum - 1, optimum, optimum + 1)
+    assert below < 0 < above
+    assert at == pytest.approx(0, abs=1e-9)
+
+
+def test_hinge_stops_at_its_margin() -> None:
+    assert slope(LOSSES["hinge"], -50.0, 3.0, 3.4) == pytest.approx([-0.3, -0.3, 0])
+
+
+def test_robust_is_dpo_on_average_over_swapped_labels() -> None:
+    """E over labels of which a share ε is swapped, each margin with both (eq. 12)."""
+    logps = at_margin(-4.0, 0.0, 7.0)
+    swapped = [logps[1], logps[0], logps[3], logps[2]]
+    mean = 0.8 * LOSSES["robust"](*logps) + 0.2 * LOSSES["robust"](*swapped)
+    assert torch.allclose(mean, LOSSES["dpo"](*logps))
+    mean = 0.8 * LOSSES["dpo"](*logps) + 0.2 * LOSSES["dpo"](*swapped)
+    assert torch.allclose(mean, LOSSES["cdpo"](*logps))
+
+
+@pytest.mark.parametrize("loss", [robust_loss, cdpo_loss])
+def test_no_noise_is_dpo(loss: Callable[..., torch.Tensor]) -> None:
+    assert torch.equal(loss(*LOGPS, 0.3, 0.0), dpo_loss(*LOGPS, 0.3))
+    same = [LOGPS[0]] * 4
+    assert loss(*same, 0.3, 0.2).item() == pytest.approx(math.log(2))
+
+
+def test_simpo_sees_tokens_and_no_reference() -> None:
+    chosen, rejected = torch.tensor([-20.0, -40.0]), torch.tensor([-30.0, -60.0])
+    tokens = torch.tensor([40, 80])
+    one, doubled = simpo_loss(chosen, rejected, tokens, tokens // 2, 2.0, 0.5).tolist()
+    assert one == pytest.approx(doubled)
+    at_target = simpo_loss(chosen, chosen - 10, torch.tensor(20), torch.tensor(20), 2.0, 1.0)
+    assert at_target.tolist() == pytest.approx([math.log(2)] * 2)
+
+
+def test_a_weight_of_zero_has_no_gradient_and_others_scale_it() -> None:
+    logps = at_margin(3.0, -2.0, 0.5)
+    weight = torch.tensor([0.0, 1.0, 0.25], dtype=torch.float64)
+    gradients = [
+        torch.autograd.grad(preference_loss(*logps, TOKENS[0], w, 0.3, 1.5).sum(), logps[0])[0]
+        for w in (weight, torch.ones_like(weight))
+    ]
+    assert torch.equal(gradients[0], weight * gradients[1])
+    assert gradients[0][0] == 0
+    assert (gradients[1] != 0).all()

@@ -1,6 +1,12 @@
 """Where prompts come from, and what is put around them: templates with a version, and parsers."""
 
 from statllm.sampling.prompts.back_translation import BackTranslated, Gate, back_translate
+from statllm.sampling.prompts.contrast import (
+    CONTRAST_FAILURES,
+    Contrasts,
+    contrast,
+    read_contrast,
+)
 from statllm.sampling.prompts.documents import (
     CRITERIA,
     DOCUMENT_FAILURES,
@@ -21,6 +27,7 @@ from statllm.sampling.prompts.filters import FILTERS, QuestionFilters, filter_qu
 from statllm.sampling.prompts.length import SCALES, length_prompts, shortest
 from statllm.sampling.prompts.novelty import RougePool, common_subsequence
 from statllm.sampling.prompts.questions import QUESTION_FAILURES, Question, read_questions
+from statllm.sampling.prompts.solutions import solution_prompts
 from statllm.sampling.prompts.templates import PromptTemplate, load_template, template_names
 from statllm.sampling.prompts.thoughts import (
     THOUGHT_FAILURES,
@@ -33,6 +40,7 @@ from statllm.sampling.prompts.thoughts import (
 from statllm.sampling.prompts.words import count_words
 
 __all__ = [
+    "CONTRAST_FAILURES",
     "CRITERIA",
     "DOCUMENT_FAILURES",
     "FILTERS",
@@ -42,6 +50,7 @@ __all__ = [
     "THOUGHT_FAILURES",
     "VARIANTS",
     "BackTranslated",
+    "Contrasts",
     "Gate",
     "GeneratedQuestions",
     "PromptTemplate",
@@ -53,6 +62,7 @@ __all__ = [
     "Variant",
     "back_translate",
     "common_subsequence",
+    "contrast",
     "count_words",
     "document_prompts",
     "few_shot_prompts",
@@ -61,9 +71,11 @@ __all__ = [
     "length_prompts",
     "load_template",
     "read_back_translation",
+    "read_contrast",
     "read_questions",
     "read_rubric",
     "shortest",
+    "solution_prompts",
     "split_thoughts",
     "template_names",
     "thought_counts",

@@ -15,6 +15,7 @@ from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.sampling.prompts.examples import MESSAGES
 from statllm.sampling.prompts.templates import PromptTemplate
+from statllm.scoring._json import json_objects, unique_keys
 
 #: The criteria of the paper, and the least and most points of each.
 CRITERIA = {
@@ -234,7 +235,7 @@ def _marked(text: str, marks: Mapping[str, str]) -> tuple[str, str]:
 def _object(text: str, keys: Iterable[str]) -> dict[str, Any]:
     """The one JSON object of a text that has some of the keys; it must have them all."""
     keys = list(keys)
-    found = [one for one in _objects(text) if any(key in one for key in keys)]
+    found = [one for one in json_objects(text, unique_keys) if any(key in one for key in keys)]
     if not found:
         _refuse("no_json")
     if any(one != found[0] for one in found):
@@ -242,27 +243,3 @@ def _object(text: str, keys: Iterable[str]) -> dict[str, Any]:
     if not all(key in found[0] for key in keys):
         _refuse("missing_key")
     return found[0]
-
-
-def _objects(text: str) -> list[dict[str, Any]]:
-    """The outermost JSON objects; a key that is repeated within one makes it none."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            raise ValueError("a key is repeated")
-        return made
-
-    decoder = json.JSONDecoder(object_pairs_hook=unique, strict=False)  # raw line ends are usual
-    objects, start = [], text.find("{")
-    for _ in range(1000):  # a text of nothing but braces mustn't take for ever
-        if start < 0:
-            break
-        try:
-            one, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            objects.append(one)
-        start = text.find("{", end)
-    return objects

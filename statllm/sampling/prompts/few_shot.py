@@ -47,11 +47,13 @@ class Variant:
 
 #: "self-rip": seeds are the prompts that RIP kept. "self-instruct": the baseline of the same
 #: paper, whose seeds aren't filtered, with all heuristics of Self-Instruct. "scpo": seeds are
-#: training problems without their answers.
+#: training problems without their answers. "scpo-zebra": the same for ZebraLogic, where each prompt
+#: shows one puzzle, to be asked anew in other words.
 VARIANTS = {
     "self-rip": Variant("self_rip", FILTERS["self-rip"], 0.8, 0.95),
     "self-instruct": Variant("self_rip", FILTERS["self-instruct"], 0.8, 0.95),
     "scpo": Variant("scpo_problem", FILTERS["scpo"], 0.7, 0.9),
+    "scpo-zebra": Variant("scpo_zebra_puzzle", FILTERS["scpo"], 0.7, 0.9),
 }
 
 
@@ -117,7 +119,7 @@ def generate_questions(
         prompt_id and prompt.
     count : int
         Number of few-shot prompts; each is sampled `settings.n` times.
-    variant : {"self-rip", "self-instruct", "scpo"}
+    variant : {"self-rip", "self-instruct", "scpo", "scpo-zebra"}
         Template, filters and sampling by default.
     settings : SamplingSettings, optional
         Its seed draws the examples, too.

@@ -14,7 +14,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from statllm.errors import InputError
 
-Task = Literal["few_shot", "thoughts", "length", "rubric", "back_translation"]
+Task = Literal[
+    "few_shot", "thoughts", "length", "solution", "rubric", "back_translation", "contrast"
+]  # fmt: skip
 Messages: TypeAlias = list[dict[str, str]]
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -24,16 +26,20 @@ _FILLED: dict[str, set[str]] = {
     "few_shot": {"examples", "n_examples", "next_number"},
     "thoughts": {"prompt"},
     "length": {"prompt", "max_words"},
+    "solution": {"prompt"},
     "rubric": {"document"},
     "back_translation": {"document"},
+    "contrast": {"prompt", "response"},
 }
 _NEEDED: dict[str, set[str]] = {**_FILLED, "few_shot": {"examples"}}
 _DELIMITERS: dict[str, set[str]] = {
     "few_shot": {"begin", "end"},
     "thoughts": {"thought", "response"},
     "length": set(),
+    "solution": set(),
     "rubric": set(),
     "back_translation": {"question", "reference_answer"},
+    "contrast": {"request", "response"},
 }
 
 
@@ -46,9 +52,10 @@ class PromptTemplate:
     name : str
     version : int
         Grows with every change of what `digest` covers.
-    task : {"few_shot", "thoughts", "length", "rubric", "back_translation"}
+    task : {"few_shot", "thoughts", "length", "solution", "rubric", "back_translation", "contrast"}
         Says which placeholders there are: ``{examples}``, ``{n_examples}`` and ``{next_number}``;
-        ``{prompt}``; ``{prompt}`` and ``{max_words}``; ``{document}``.
+        ``{prompt}``; ``{prompt}`` and ``{max_words}``; ``{prompt}``; ``{document}`` for both that
+        are about documents; ``{prompt}`` and ``{response}``.
     source : str
         The paper, and how the wording relates to it.
     user : str
@@ -63,6 +70,7 @@ class PromptTemplate:
         Of few_shot: ``begin`` and ``end`` of a question; without ``begin`` there is one, at the
         start. Of thoughts: ``response`` and possibly ``thought``, which come before the parts. Of
         back_translation: ``question`` and ``reference_answer``; without them the answer is JSON.
+        Of contrast: ``request`` and ``response``.
 
     Raises
     ------
@@ -124,8 +132,10 @@ class PromptTemplate:
         alone = self.task == "few_shot" and "begin" in self.delimiters
         if both or (alone and "end" not in self.delimiters):
             raise InputError(f"{where}: the other delimiter is missing")
-        if self.task == "thoughts" and "response" not in self.delimiters:
-            raise InputError(f"{where}: delimiter 'response' is missing")
+        needed = {"thoughts": ("response",), "contrast": ("request", "response")}
+        for name in needed.get(self.task, ()):
+            if name not in self.delimiters:
+                raise InputError(f"{where}: delimiter '{name}' is missing")
 
     @property
     def placeholders(self) -> set[str]:

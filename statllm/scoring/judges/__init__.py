@@ -22,7 +22,8 @@ from statllm.scoring.judges.prompts import (
     template_names,
 )
 from statllm.scoring.judges.schedule import pairings
-from statllm.scoring.judges.settings import JudgeSettings
+from statllm.scoring.judges.self_taught import SelfTaught, self_taught
+from statllm.scoring.judges.settings import JudgeSettings, SelfTaughtSettings
 from statllm.scoring.judges.verdicts import (
     REASONS,
     Verdicts,
@@ -42,6 +43,8 @@ __all__ = [
     "Judged",
     "LayeredRates",
     "Question",
+    "SelfTaught",
+    "SelfTaughtSettings",
     "SwapAudit",
     "VerdictSummary",
     "Verdicts",
@@ -62,5 +65,6 @@ __all__ = [
     "pointwise_prompts",
     "read_criteria",
     "read_verdicts",
+    "self_taught",
     "template_names",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from statllm.scoring.judges.pairwise import SwapAudit
 from statllm.scoring.judges.prompts import (
     JudgeTemplate,
     load_template,
+    pointwise_prompts,
     read_verdicts,
     template_names,
 )
@@ -27,6 +29,7 @@ from statllm.scoring.judges.yes_no import YesNoJudge
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+T = TypeVar("T", bound="np.generic[Any]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,31 @@ def questions_of(asked: pa.Table, settings: JudgeSettings) -> list[Question]:
     return ["\n\n".join(message["content"] for message in each) for each in messages]
 
 
+def put_each(
+    model: JudgeModel,
+    seen: Shown,
+    settings: JudgeSettings,
+    cache: str | Path | None,
+    extra: Mapping[str, str] | None = None,
+) -> tuple[Verdicts, pa.Table]:
+    """As `put`, about every response by itself; `extra` fills further placeholders."""
+    template = template_of(settings)
+    return put(model, template, each_response(seen, template, settings, extra), settings, cache)
+
+
+def each_response(
+    seen: Shown,
+    template: JudgeTemplate,
+    settings: JudgeSettings,
+    extra: Mapping[str, str] | None = None,
+) -> pa.Table:
+    """Return questions about every response by itself."""
+    given = {**settings.extra, **(extra or {})}
+    return pointwise_prompts(
+        template, seen.prompts, seen.texts, references_of(seen, template), given
+    )
+
+
 def put(
     model: JudgeModel,
     template: JudgeTemplate,
@@ -138,21 +166,25 @@ def votes_of(value: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     return n_read, mean, np.where(n_read > 1, se, np.nan)
 
 
-def split(seen: Shown, values: FloatArray) -> list[FloatArray]:
+def split(seen: Shown, values: NDArray[T]) -> list[NDArray[T]]:
     """Cut values of all judged responses into those of each prompt."""
     sizes = [len(texts) for texts in seen.texts]
     return list(np.split(values, np.cumsum(sizes)[:-1])) if sizes else []
 
 
-def named(
-    table: pa.Table, seen: Shown, model: JudgeModel | YesNoJudge, places: tuple[str, ...]
-) -> pa.Table:
-    """Return verdicts with prompt identifiers, and places as they are in the prompts' rows."""
+def placed(table: pa.Table, seen: Shown, names: tuple[str, ...]) -> pa.Table:
+    """Return verdicts with places as they are in the prompts' rows."""
     prompt = table["prompt"].to_numpy()
-    ids = pa.array([seen.prompt_ids[row] for row in prompt], pa.string())
-    out = table.set_column(table.column_names.index("prompt"), "prompt_id", ids)
-    for name in places:
+    for name in names:
         local = table[name].to_numpy()
         real = [int(seen.places[row][k]) for row, k in zip(prompt, local, strict=True)]
-        out = out.set_column(out.column_names.index(name), name, pa.array(real, pa.int64()))
-    return out.append_column("judge", pa.array([model.name] * table.num_rows, pa.string()))
+        column = pa.array(real, pa.int64())
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
+
+
+def named(table: pa.Table, seen: Shown, model: JudgeModel | YesNoJudge) -> pa.Table:
+    """Return verdicts with prompt identifiers, and the judge's name."""
+    ids = pa.array([seen.prompt_ids[row] for row in table["prompt"].to_numpy()], pa.string())
+    table = table.set_column(table.column_names.index("prompt"), "prompt_id", ids)
+    return table.append_column("judge", pa.array([model.name] * table.num_rows, pa.string()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,12 @@ from statllm.scoring.judges._steps import (
     Judged,
     counts,
     named,
-    put,
-    references_of,
+    placed,
+    put_each,
     split,
-    template_of,
     votes_of,
 )
 from statllm.scoring.judges.asking import JudgeModel
-from statllm.scoring.judges.prompts import pointwise_prompts
 from statllm.scoring.judges.responses import Shown
 from statllm.scoring.judges.settings import JudgeSettings
 from statllm.scoring.judges.verdicts import VerdictSummary, summarise
@@ -198,26 +197,18 @@ def judge_layers(
     column: str,
 ) -> Judged:
     """Assess feedback layer by layer; see `statllm.scoring.judges.judge`."""
-    sizes = [len(texts) for texts in seen.texts]
-    rows, at = (
-        np.repeat(np.arange(len(sizes)), sizes),
-        np.concatenate([np.arange(size) for size in sizes] or [np.empty(0, np.int64)]).astype(
-            np.int64
-        ),
-    )
-    passed = np.full((len(rows), len(LAYERS)), np.nan)
-    open_rows = np.arange(len(rows))
+    n = sum(map(len, seen.texts))
+    passed = np.full((n, len(LAYERS)), np.nan)
+    unread, still = np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
     tables = []
-    unread = np.zeros(len(rows), dtype=bool)
     for layer, (name, text) in enumerate(LAYERS.items()):
-        part = _only(seen, rows[open_rows], at[open_rows])
-        value, _, table = _ask_all(part, model, settings, cache, {"layer": text})
+        value, _, table = _ask_all(_only(seen, still), model, settings, cache, {"layer": text})
         n_read, mean, _ = votes_of(value)
         # a majority of the votes that could be read; half of them is no majority
-        passed[open_rows, layer] = np.where(n_read > 0, mean > 0.5, np.nan)
-        unread[open_rows] |= n_read == 0
+        passed[still, layer] = np.where(n_read > 0, mean > 0.5, np.nan)
+        unread[still] |= n_read == 0
         tables.append(table.append_column("criterion", pa.array([name] * table.num_rows)))
-        open_rows = open_rows[passed[open_rows, layer] == 1]
+        still = passed[:, layer] == 1
     reward = np.where(unread, np.nan, np.nansum(passed, axis=1))
     whole = pa.concat_tables(tables)
     columns = {
@@ -239,28 +230,20 @@ def _ask_all(
 
     The table's places are those in the prompts' rows.
     """
-    template = template_of(settings)
-    extra = {**settings.extra, **placeholder}
-    asked = pointwise_prompts(
-        template, seen.prompts, seen.texts, references_of(seen, template), extra
-    )
-    verdicts, table = put(model, template, asked, settings, cache)
+    verdicts, table = put_each(model, seen, settings, cache, placeholder)
     shape = (-1, settings.votes)
     reasons = np.array(verdicts.reason.to_pylist(), dtype=object)
     applies = (reasons != "not_applicable").reshape(shape)
-    local = zip(table["prompt"].to_pylist(), table["response"].to_pylist(), strict=True)
-    places = pa.array([int(seen.places[row][k]) for row, k in local], pa.int64())
-    table = table.set_column(table.column_names.index("response"), "response", places)
-    return verdicts.to_numpy().reshape(shape), applies, table
+    return verdicts.to_numpy().reshape(shape), applies, placed(table, seen, ("response",))
 
 
-def _only(seen: Shown, rows: NDArray[np.int64], at: NDArray[np.int64]) -> Shown:
+def _only(seen: Shown, kept: NDArray[np.bool_]) -> Shown:
     """The same prompts with some of their texts; their places are as before."""
-    kept = [at[rows == row] for row in range(len(seen.prompts))]
+    masks = split(seen, kept)
     return replace(
         seen,
-        texts=[[texts[k] for k in ks] for texts, ks in zip(seen.texts, kept, strict=True)],
-        places=[places[ks] for places, ks in zip(seen.places, kept, strict=True)],
+        texts=[list(compress(*pair)) for pair in zip(seen.texts, masks, strict=True)],
+        places=[places[mask] for places, mask in zip(seen.places, masks, strict=True)],
     )
 
 
@@ -298,4 +281,4 @@ def _judged(
     table: pa.Table,
 ) -> Judged:
     summary: VerdictSummary = summarise(table["verdict"].to_pylist(), table["reason"].to_pylist())
-    return Judged(generations.with_columns(columns), named(table, seen, model, ()), summary)
+    return Judged(generations.with_columns(columns), named(table, seen, model), summary)

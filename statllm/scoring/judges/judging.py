@@ -16,8 +16,11 @@ from statllm.generations import Generations
 from statllm.scoring.judges._steps import (
     Judged,
     counts,
+    each_response,
     named,
+    placed,
     put,
+    put_each,
     questions_of,
     references_of,
     split,
@@ -27,7 +30,7 @@ from statllm.scoring.judges._steps import (
 from statllm.scoring.judges.asking import JudgeModel
 from statllm.scoring.judges.criteria import judge_criteria, judge_layers
 from statllm.scoring.judges.pairwise import audit_swaps, battle_matrix
-from statllm.scoring.judges.prompts import pairwise_prompts, pointwise_prompts
+from statllm.scoring.judges.prompts import pairwise_prompts
 from statllm.scoring.judges.responses import Shown, shown
 from statllm.scoring.judges.schedule import pairings
 from statllm.scoring.judges.settings import JudgeSettings
@@ -169,7 +172,7 @@ def _pairwise(
     }
     return Judged(
         generations.with_columns(columns),
-        named(table, seen, model, ("first", "second")),
+        named(placed(table, seen, ("first", "second")), seen, model),
         verdicts.summary,
         audit_swaps(forward, backward, row),
     )
@@ -183,11 +186,7 @@ def _pointwise(
     cache: str | Path | None,
     column: str,
 ) -> Judged:
-    template = template_of(settings)
-    asked = pointwise_prompts(
-        template, seen.prompts, seen.texts, references_of(seen, template), settings.extra
-    )
-    verdicts, table = put(model, template, asked, settings, cache)
+    verdicts, table = put_each(model, seen, settings, cache)
     value = verdicts.to_numpy().reshape(-1, settings.votes)
     n_read, mean, se = votes_of(value)
     columns = {
@@ -196,8 +195,8 @@ def _pointwise(
         "judge_n_read": seen.spread(split(seen, n_read)).cast(pa.list_(pa.int32())),
         **counts(seen, table["prompt"].to_numpy(), value.ravel()),
     }
-    named_table = named(table, seen, model, ("response",))
-    return Judged(generations.with_columns(columns), named_table, verdicts.summary)
+    table = named(placed(table, seen, ("response",)), seen, model)
+    return Judged(generations.with_columns(columns), table, verdicts.summary)
 
 
 def _yes_no(
@@ -208,12 +207,9 @@ def _yes_no(
     cache: str | Path | None,
     column: str,
 ) -> Judged:
-    template = template_of(settings)
     if settings.votes > 1:
         raise InputError("kind yes-no reads probabilities, so that more votes are the same one")
-    asked = pointwise_prompts(
-        template, seen.prompts, seen.texts, references_of(seen, template), settings.extra
-    )
+    asked = each_response(seen, template_of(settings), settings)
     questions = questions_of(asked, settings)
     logprobs = model.log_probabilities(questions, settings.yes, settings.no, cache)
     yes, no = np.minimum(logprobs, 0.0).T
@@ -227,7 +223,8 @@ def _yes_no(
     table = asked.drop_columns(["messages"])
     for name, values in (("verdict", score), ("logprob_yes", yes), ("logprob_no", no)):
         table = table.append_column(name, pa.array(values, pa.float64(), from_pandas=True))
-    return Judged(generations.with_columns(columns), named(table, seen, model, ("response",)))
+    table = named(placed(table, seen, ("response",)), seen, model)
+    return Judged(generations.with_columns(columns), table)
 
 
 def _orders(

@@ -35,7 +35,7 @@ _GRAMMARS = {
     "pairwise": get_args(PairwiseGrammar),
     "yes-no": ("next_token",),
 }
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ def _table(
     return pa.table(
         {
             **columns,
-            "messages": pa.array(messages, _MESSAGES),
+            "messages": pa.array(messages, MESSAGES),
             "template": pa.array(stamp, pa.string()),
         }
     )

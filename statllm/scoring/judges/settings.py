@@ -1,4 +1,4 @@
-"""Settings of judging."""
+"""Settings of judging, and of what a judge learns from its own judgements."""
 
 from __future__ import annotations
 
@@ -124,3 +124,58 @@ class JudgeSettings(BaseModel):
         if (self.kind == "criteria") != (self.criteria is not None):
             raise ValueError("kind criteria needs criteria, and no other kind does")
         return self
+
+
+class SelfTaughtSettings(BaseModel):
+    """How lessons are made of a judge's judgements.
+
+    Examples
+    --------
+    >>> SelfTaughtSettings().votes
+    15
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    template: str = Field(
+        default="pairwise_self_taught",
+        description="What the judge is asked: a pairwise template of statllm, or a YAML file.",
+    )
+    votes: int = Field(
+        default=15, ge=1, description="Judgements sampled of each pair in each order (the paper's)."
+    )
+    min_right: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Least share of a question's judgements that must be right for it to be kept; "
+        "one at least must be.",
+    )
+    pairs_per_question: int = Field(
+        default=1, ge=0, description="Pairs of a right and another judgement, at most; 0 for none."
+    )
+    unread_rejected: bool = Field(
+        default=True,
+        description="Whether a judgement without a verdict, or with a tie, may be the rejected "
+        "one; otherwise only those for the worse response.",
+    )
+    balance: bool = Field(
+        default=True,
+        description="Drop questions at random until the better response stands first as often as "
+        "second, among the examples and among the pairs.",
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="NAME=TEXT for a further placeholder of the template."
+    )
+    plain: bool = Field(
+        default=False,
+        description="Send the template's messages as one text; for models without chat template.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of what is drawn among equals.")
+
+    @property
+    def judging(self) -> JudgeSettings:
+        """The same as settings of a judge."""
+        return JudgeSettings(
+            template=self.template, votes=self.votes, fields=self.fields, plain=self.plain
+        )

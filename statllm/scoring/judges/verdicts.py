@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from statllm.errors import InputError
+from statllm.scoring._json import json_objects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -374,7 +374,7 @@ def _final_line(text: str) -> float:
 
 def _json_field(text: str, key: str, value: Callable[[Any], float]) -> float:
     """The value under a key of the objects in a text; all that have the key must agree."""
-    found = [value for pairs in _json_objects(text) for name, value in pairs if name == key]
+    found = [value for pairs in json_objects(text, list) for name, value in pairs if name == key]
     if not found:
         _refuse("no_verdict")
     read = {value(one) for one in found}
@@ -395,28 +395,11 @@ def _json_sum(
         for name, (low, high) in parts.items()
     ]
     score = total(math.fsum(found))
-    if any(name == key for pairs in _json_objects(text) for name, _ in pairs):
+    if any(name == key for pairs in json_objects(text, list) for name, _ in pairs):
         stated = _json_field(text, key, total)
         if abs(stated - score) > 1e-9:
             _refuse("contradictory")
     return score
-
-
-def _json_objects(text: str) -> list[list[tuple[str, Any]]]:
-    """The outermost objects as lists of pairs, so that a repeated key isn't lost."""
-    decoder = json.JSONDecoder(object_pairs_hook=list)
-    objects, start = [], text.find("{")
-    for _ in range(1000):  # a text of nothing but braces mustn't take for ever
-        if start < 0:
-            break
-        try:
-            pairs, end = decoder.raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError, ValueError):
-            end = start + 1
-        else:
-            objects.append(pairs)
-        start = text.find("{", end)
-    return objects
 
 
 def _json_outcome(value: Any) -> float:

@@ -26,10 +26,13 @@ class Encoded:
         Tokens of both.
     prompt_end : int
         Place of the last token of the prompt's turns; -1 where it wasn't asked for.
+    types : list of int, optional
+        Of an encoder's tokens: which text of the pair each belongs to.
     """
 
     ids: list[int]
     prompt_end: int = -1
+    types: list[int] | None = None
 
 
 def encode(

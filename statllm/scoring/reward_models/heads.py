@@ -144,7 +144,7 @@ def read_head(folder: Path, device: Any = "cpu") -> Head:
     InputError
         If there's none of them, or it has more than one output.
     """
-    names = _shards(folder)
+    names = weight_files(folder)
     for name, cls in (("score", False), ("v_head", True)):
         if f"{name}.weight" in names:
             wanted = [f"{name}.weight", f"{name}.bias"]
@@ -160,7 +160,7 @@ def read_head(folder: Path, device: Any = "cpu") -> Head:
         return _gated(folder, names, device)
     raise InputError(
         f"model {folder} is not a reward model: its weights have none of score.weight, "
-        "v_head.weight and regression_layer.weight"
+        "v_head.weight, regression_layer.weight and, of a sequence classifier, classifier.weight"
     )
 
 
@@ -204,8 +204,8 @@ def _is_gate(name: str) -> bool:
     return layer and parts[3] in ("weight", "bias")
 
 
-def _shards(folder: Path) -> dict[str, str]:
-    """The file of each weight."""
+def weight_files(folder: Path) -> dict[str, str]:
+    """Return the file of each weight."""
     from safetensors import SafetensorError, safe_open
 
     index = folder / "model.safetensors.index.json"

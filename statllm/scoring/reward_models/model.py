@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from statllm.errors import InputError
 from statllm.files import sha256
-from statllm.models import check_model_folder, load_tokenizer, loading
+from statllm.models import check_model_folder, load_tokenizer
 from statllm.scoring._encoders import batches, finite_rows
 from statllm.scoring.model_cache import open_cache, remembered, text_key
-from statllm.scoring.reward_models.encoding import Encoded, Prompt, encode, text_of
-from statllm.scoring.reward_models.heads import Head, LinearHead, read_head
-
-if TYPE_CHECKING:
-    import torch
+from statllm.scoring.reward_models.decoder import Decoder
+from statllm.scoring.reward_models.encoder import Encoder, is_encoder
+from statllm.scoring.reward_models.encoding import Prompt, text_of
+from statllm.scoring.reward_models.heads import LinearHead, read_head
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -52,12 +50,16 @@ class RewardOutputs:
 
 @dataclass
 class RewardModel:
-    """A reward model: a transformers decoder with a head that gives a response a number.
+    """A reward model: a transformers model with a head that gives a response a number.
 
     Skywork's and other sequence classifiers with one label, Athene's ``v_head`` and ArmoRM's
     gated objectives are known by the names of their weights; the heads are computed here, and no
     code of a model's repository is run. The number of a text doesn't depend on what else is
-    scored, but for rounding: padding is on the right of a causal model.
+    scored, but for rounding: padding is on the right, and masked.
+
+    An encoder with one label, such as OpenAssistant's reward-model-deberta-v3-large-v2, reads
+    prompt and response as a pair of texts, with its tokenizer's own special tokens and token
+    types. The prompt is text or one message; `chat` makes no difference.
 
     The classifier's token is the one that transformers takes, the last one that isn't the
     configuration's ``pad_token_id`` (where this is the end-of-sequence token too, the one before
@@ -71,8 +73,8 @@ class RewardModel:
     device : str
         ``"auto"`` is CUDA where there is one, else the CPU.
     dtype : str
-        Of the backbone: float32, bfloat16, float16, or ``"auto"``, the checkpoint's own. The head
-        is computed in float32.
+        Of the backbone: float32, bfloat16, float16, or ``"auto"``, the checkpoint's own. A
+        decoder's head is computed in float32.
     token_budget : int
         A batch has at most so many tokens, padding included, unless a single text has more.
     cache : str or Path, optional
@@ -183,6 +185,8 @@ class RewardModel:
         InputError
             If the head isn't linear.
         """
+        if is_encoder(self.path):
+            raise InputError(f"model {self.path} is an encoder: features are those of a decoder")
         head = read_head(self.path)
         if not isinstance(head, LinearHead):
             raise InputError(
@@ -198,8 +202,9 @@ class RewardModel:
         return load_tokenizer(self.path)
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Head]:
-        return load_backbone(self.path, self.device, self.dtype)
+    def _loaded(self) -> Decoder | Encoder:
+        given = (self.path, self._tokenizer, self.device, self.dtype)
+        return Encoder.load(*given) if is_encoder(self.path) else Decoder.load(*given, self.chat)
 
     def _forward(
         self, texts: Sequence[tuple[Prompt, str]], features: bool
@@ -211,46 +216,28 @@ class RewardModel:
         order = np.argsort(-lengths, kind="stable")
         for start in range(0, len(order), _BLOCK):
             block = order[start : start + _BLOCK]
-            model, head = self._loaded
-            encoded = [self._encoded(texts[i], head) for i in block]
+            model = self._loaded
+            encoded = [model.encode(*texts[i]) for i in block]
             n_tokens = np.array([len(each.ids) for each in encoded], dtype=np.int64)
-            fits = self._fits(n_tokens, [texts[i] for i in block], model.config)
-            width = 1 + head.n_objectives + (self.width if features else 0)
+            fits = self._fits(n_tokens, [texts[i] for i in block], model.max_tokens)
+            width = 1 + model.n_objectives + (self.width if features else 0)
             if not fits.all():
                 missing = np.full((int((~fits).sum()), width), np.nan, np.float32)
                 yield block[~fits], missing
             kept = np.flatnonzero(fits)
             for chosen in batches(n_tokens[kept], self.token_budget):
                 places = kept[chosen]
-                outputs, states = reward_outputs(model, head, [encoded[i] for i in places])
+                outputs, states = model.outputs([encoded[i] for i in places])
                 both = finite_rows(outputs, self.path)
                 if features:
                     both = np.concatenate([both, finite_rows(states, self.path)], axis=1)
                 yield block[places], both
 
-    def _encoded(self, text: tuple[Prompt, str], head: Head) -> Encoded:
-        return encode(
-            self._tokenizer,
-            *text,
-            chat=self.chat,
-            prompt_end=head.needs_prompt_end,
-            cls_id=self._cls_id if head.appends_cls else None,
-        )
-
-    @cached_property
-    def _cls_id(self) -> int:
-        found = self._tokenizer.cls_token_id
-        if found is None:
-            raise InputError(f"model {self.path} has a v_head, but its tokenizer has no CLS token")
-        return int(found)
-
     def _fits(
-        self, n_tokens: IntArray, texts: Sequence[tuple[Prompt, str]], config: Any
+        self, n_tokens: IntArray, texts: Sequence[tuple[Prompt, str]], positions: int | None
     ) -> NDArray[np.bool_]:
         """Which texts the model can read; the first one that it can't may be refused."""
-        limits = [getattr(config.get_text_config(), "max_position_embeddings", None) or _NO_LIMIT]
-        limits.append(min(self._tokenizer.model_max_length, _NO_LIMIT))
-        most = min(limits)
+        most = min(positions or _NO_LIMIT, self._tokenizer.model_max_length, _NO_LIMIT)
         fits: NDArray[np.bool_] = n_tokens <= most
         if not fits.all() and self.too_long == "error":
             worst = int(np.argmax(~fits))
@@ -260,92 +247,3 @@ class RewardModel:
                 f"{n_tokens[worst]}: {prompt!r}...; too_long='null' gives it no reward"
             )
         return fits
-
-
-def load_backbone(folder: Path, device: str = "auto", dtype: str = "float32") -> tuple[Any, Head]:
-    """Load a reward model's decoder, in evaluation mode, and its head.
-
-    Raises
-    ------
-    InputError
-        If the head is unknown, a weight of the decoder is missing, or the dtype is unknown.
-    """
-    import torch
-
-    kind = dtype if dtype == "auto" else getattr(torch, dtype, None)
-    if not (dtype == "auto" or isinstance(kind, torch.dtype)):
-        raise InputError(f"dtype '{dtype}' is unknown")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    head = read_head(folder, device)
-    with loading(str(folder)), quiet():
-        from transformers import AutoModel
-
-        model, info = AutoModel.from_pretrained(
-            folder,
-            dtype=kind,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        model.to(device)
-    lacking = sorted(info["missing_keys"])
-    if lacking:
-        raise InputError(f"model {folder} isn't complete: its weights lack {lacking[0]}")
-    model.train(False)
-    return model, head
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' bars, and its table of weights that it has no place for."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def reward_outputs(
-    model: Any, head: Head, texts: Sequence[Encoded]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rewards with objectives, and the hidden states that they are of, of one batch."""
-    import torch
-
-    ids, mask = padded([text.ids for text in texts])
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    with torch.inference_mode():
-        hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        rows = torch.arange(len(texts), device=hidden.device)
-        skip = None if head.appends_cls else model.config.get_text_config().pad_token_id
-        last = hidden[rows, last_places(ids, mask, skip)].float()
-        ends = torch.tensor([max(text.prompt_end, 0) for text in texts], device=hidden.device)
-        return head(last, hidden[rows, ends].float()), last
-
-
-def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens padded on the right, and the mask. What pads doesn't matter: nothing attends to it."""
-    import torch
-
-    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.tensor(row)
-        mask[place, : len(row)] = 1
-    return ids, mask
-
-
-def last_places(ids: torch.Tensor, mask: torch.Tensor, skip: int | None) -> torch.Tensor:
-    """Place of the last token of each row, `skip` passed over as transformers' classifiers do."""
-    import torch
-
-    counted = mask.bool()
-    if skip is not None:
-        counted = counted & (ids != skip)
-    return (torch.arange(ids.shape[1], device=ids.device) * counted).argmax(1)

@@ -86,6 +86,7 @@ def test_settings_of_the_papers() -> None:
         "self-rip": ("self_rip", 8, 0.8, 0.95),
         "self-instruct": ("self_rip", 8, 0.8, 0.95),
         "scpo": ("scpo_problem", 4, 0.7, 0.9),
+        "scpo-zebra": ("scpo_zebra_puzzle", 1, 0.7, 0.9),
     }
     assert VARIANTS["scpo"].settings(n=3, top_p=1.0).top_p == 1.0
 

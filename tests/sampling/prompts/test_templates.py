@@ -22,6 +22,7 @@ FIELDS = {
     "prompt": "<<Why {x}?>>",
     "max_words": "<<70>>",
     "document": "<<{document}>>",
+    "response": "<<{prompt}>>",
 }
 
 
@@ -92,6 +93,16 @@ def test_white_space_of_what_is_filled_in_stays() -> None:
         ({"delimiters": {"end": ""}}, "delimiter 'end' must be text"),
         ({"delimiters": "<"}, "delimiters must be a mapping"),
         ({"task": "thoughts", "user": "{prompt}"}, "example and examples belong to few_shot"),
+        (
+            {
+                "task": "contrast",
+                "user": "{prompt} {response}",
+                "example": "",
+                "examples": 0,
+                "delimiters": {"response": "A:"},
+            },
+            "delimiter 'request' is missing",
+        ),
     ],
 )
 def test_what_is_no_template(change: dict[str, Any], message: str) -> None:

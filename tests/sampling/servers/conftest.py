@@ -22,7 +22,9 @@ def completion(body: dict[str, Any], vllm: bool) -> dict[str, Any]:
     """The answer: tokens that are a function of the prompt, the seed and the settings."""
     chat = "messages" in body
     prompt = body["messages"] if chat else body["prompt"]
-    said = json.dumps([prompt, body["seed"], body["temperature"], body["top_p"]])
+    said = json.dumps(
+        [prompt, body["seed"], *(body.get(name, 1.0) for name in ("temperature", "top_p"))]
+    )
     rng = np.random.default_rng(list(hashlib.sha256(said.encode()).digest()))
     longest = body.get("max_tokens") or body["max_completion_tokens"]
     ids = rng.integers(6, 96, size=rng.integers(0, longest + 4)).tolist()

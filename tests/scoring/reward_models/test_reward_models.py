@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.scoring.reward_models import RewardModel, add_rewards
-from statllm.scoring.reward_models import model as module
+from statllm.scoring.reward_models import decoder as module
 
 LINES = ["What is 3 + 4?", "And 10 + 10, dear?", "Hi"]
 CHATS = [

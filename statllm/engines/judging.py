@@ -29,7 +29,7 @@ from statllm.sampling.settings import CALL_SETTINGS, SamplingSettings
 from statllm.scoring.judges import JudgeSettings, SwapAudit, YesNoJudge, audit_swaps, judge
 from statllm.scoring.judges._steps import template_of
 from statllm.scoring.judges.criteria import read_criteria
-from statllm.scoring.judges.judging import _orders
+from statllm.scoring.judges.judging import both_orders
 from statllm.scoring.judges.verdicts import VerdictSummary
 
 _VALUE, _REASON = "value: ", "reason: "
@@ -215,6 +215,6 @@ def _audit(job: Job) -> SwapAudit:
         prompt = ids.indices.to_numpy().astype(np.int64) + n_prompts
         n_prompts += len(ids.dictionary)
         first, second, vote, verdict = (table[n].to_numpy() for n in table.column_names[1:])
-        pieces.append(_orders(prompt, first, second, vote, verdict.astype(np.float64)))
+        pieces.append(both_orders(prompt, first, second, vote, verdict.astype(np.float64)))
     forward, backward, row = (np.concatenate(each) for each in zip(*pieces, strict=True))
     return audit_swaps(forward, backward, row)

@@ -61,7 +61,7 @@ def preference_trainer(
     InputError
         If the model can't be computed as `settings.layout` says.
     """
-    layout, _ = choose_layout(settings.layout, model.config)
+    layout = choose_layout(settings.layout, model.config)
     sequences = Sequences(rows, ("chosen_ids", "rejected_ids"), layout, settings.token_budget)
     objective = PairObjective(
         sequences,

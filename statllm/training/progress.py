@@ -28,6 +28,10 @@ class ProgressLine:
         self._every = every
         self._console = Console(stderr=True, quiet=not shown)
 
+    def say(self, text: str) -> None:
+        """Say something."""
+        self._console.print(text, highlight=False)
+
     def say_rows(self, n_input: int, drops: dict[str, int]) -> None:
         """Say how many rows are trained on, and why the others aren't."""
         kept = n_input - sum(drops.values())

@@ -142,6 +142,7 @@ def train_preference(
         )
 
     line = ProgressLine(settings.logging_steps, shown=progress)
+    _say_layout(start, settings, line)
     return _finish(trainer, folder, start, Path(out), rows, line, curve)
 
 
@@ -188,6 +189,7 @@ def train_sft(
         )
 
     line = ProgressLine(settings.logging_steps, shown=progress)
+    _say_layout(start, settings, line)
     return _finish(trainer, folder, start, Path(out), rows, line, curve)
 
 
@@ -208,6 +210,17 @@ def reference_path(folder: Path, rows: pa.Table, model: str, settings: Preferenc
     digest = table_digest(rows.select(["prompt_ids", "chosen_ids", "rejected_ids"]))
     kind = f"{settings.weight_dtype}-{settings.dtype}"
     return folder / f"reference-{digest[:12]}-{model[:12]}-{kind}.parquet"
+
+
+def _say_layout(start: Path, settings: LanguageModelSettings, line: ProgressLine) -> None:
+    """Say why a model takes the slow way, where nobody asked for it."""
+    from transformers import AutoConfig
+
+    from statllm.training.attention import can_share
+
+    reason = can_share(AutoConfig.from_pretrained(start)) if settings.layout == "auto" else None
+    if reason is not None:
+        line.say(f"rows are padded and prompts computed for each response: {reason}")
 
 
 def _check_memory(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from statllm.errors import InputError
 from statllm.training.attention import can_share, use_packed_attention
 from statllm.training.logprobs import disable_dropout, padded_logps
 from statllm.training.packed_logprobs import sequence_logps
@@ -113,19 +114,17 @@ class SequenceLogps(torch.nn.Module):
         return sequence_logps(self.model, packed).view(len(rows), -1)
 
 
-def choose_layout(wanted: Layout | str, config: Any) -> tuple[Layout, str | None]:
-    """Return the layout for a model; for "auto" also why it isn't "shared", where it isn't.
+def choose_layout(wanted: Layout | Literal["auto"], config: Any) -> Layout:
+    """Return the layout for a model; "auto" is "shared" where the model's attention can be.
 
     Raises
     ------
     InputError
         If a model can't be computed in the layout that is asked for.
     """
-    from statllm.errors import InputError
-
     reason = can_share(config)
     if wanted == "auto":
-        return ("shared", None) if reason is None else ("padded", reason)
+        return "shared" if reason is None else "padded"
     if wanted != "padded" and reason is not None:
         raise InputError(f"layout {wanted}: {reason}; use padded")
-    return wanted, None  # type: ignore[return-value]
+    return wanted

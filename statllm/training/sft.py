@@ -47,7 +47,7 @@ def sft_trainer(
     InputError
         If the model can't be computed as `settings.layout` says.
     """
-    layout, _ = choose_layout(settings.layout, model.config)
+    layout = choose_layout(settings.layout, model.config)
     sequences = Sequences(rows, ("response_ids",), layout, settings.token_budget)
     policy: Any = model if settings.lora_rank is None else adapted(model, settings)
     return Trainer(

@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,23 +29,9 @@ from statllm.errors import InputError
 from statllm.selection import _candidates, _minhash
 from statllm.selection.near_duplicates import near_duplicates
 
+pytestmark = pytest.mark.usefixtures("one_ray")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray isn't installed")
 ENGINES = ["local", pytest.param("ray", marks=needs_ray)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """Start Ray once; it takes seconds."""
-    if find_spec("ray") is None:
-        yield
-        return
-    import ray
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
 
 
 def corpus(n: int, seed: int = 0) -> pa.Table:

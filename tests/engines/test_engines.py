@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from statllm.generations import Generations
 from statllm.scoring import ScoringSettings, score
 from statllm.selection import RuleSettings, select, settings_of
 
+pytestmark = pytest.mark.usefixtures("one_ray")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray isn't installed")
 ENGINES = ["local", pytest.param("ray", marks=needs_ray)]
 
@@ -44,21 +43,6 @@ def samples(n: int, seed: int = 0) -> pa.Table:
             "task": ["a" if i % 4 else "b" for i in range(n)],
         }
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """Start Ray once; it takes seconds. The command line's test starts its own."""
-    if find_spec("ray") is None:
-        yield
-        return
-    import ray
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -38,25 +37,11 @@ from statllm.sampling.judge_model import open_judge
 from statllm.scoring.judges import JudgeSettings, YesNoJudge, judge
 from statllm.scoring.reward_models import RewardModel, add_rewards
 
+pytestmark = pytest.mark.usefixtures("one_ray")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray isn't installed")
 ENGINES = ["local", pytest.param("ray", marks=needs_ray)]
 TWO = SamplingSettings(n=2, max_new_tokens=80)
 GREEDY = SamplingSettings(temperature=0.0, max_new_tokens=1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """Start Ray once; it takes seconds."""
-    if find_spec("ray") is None:
-        yield
-        return
-    import ray
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

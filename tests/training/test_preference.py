@@ -515,7 +515,10 @@ def test_the_reference_lies_beside_the_pairs(
 
 
 def test_models_that_cannot_share(
-    model_folder: Path, tmp_path: Path, random_pairs: MakeTable
+    model_folder: Path,
+    tmp_path: Path,
+    random_pairs: MakeTable,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A window is refused by name, and run padded by default."""
     from transformers import MistralConfig, MistralForCausalLM
@@ -534,5 +537,8 @@ def test_models_that_cannot_share(
         with pytest.raises(InputError, match=f"layout {layout}: .*sliding window of 4 tokens"):
             train_preference(folder, random_pairs(4), tmp_path / "out", settings)
     settings = PreferenceSettings(batch_size=4)
+    capsys.readouterr()
     summary = train_preference(folder, random_pairs(4), tmp_path / "out", settings)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "rows are padded and prompts computed for each response: its attention has" in said
     assert summary.curve["loss_dpo"][0].as_py() == pytest.approx(math.log(2), abs=1e-5)

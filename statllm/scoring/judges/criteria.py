@@ -168,7 +168,9 @@ def judge_criteria(
         value, apply, table = _ask_all(seen, model, settings, cache, {"criterion": text})
         met.append(votes_of(value)[1])
         unread.append((np.isnan(value) & apply).any(axis=1))
-        tables.append(table.append_column("criterion", pa.array([name] * table.num_rows)))
+        tables.append(
+            table.append_column("criterion", pa.array([name] * table.num_rows, pa.string()))
+        )
     passes = np.stack(met, axis=1)
     with np.errstate(invalid="ignore"):
         applicable = (~np.isnan(passes)).sum(axis=1)
@@ -207,7 +209,9 @@ def judge_layers(
         # a majority of the votes that could be read; half of them is no majority
         passed[still, layer] = np.where(n_read > 0, mean > 0.5, np.nan)
         unread[still] |= n_read == 0
-        tables.append(table.append_column("criterion", pa.array([name] * table.num_rows)))
+        tables.append(
+            table.append_column("criterion", pa.array([name] * table.num_rows, pa.string()))
+        )
         still = passed[:, layer] == 1
     reward = np.where(unread, np.nan, np.nansum(passed, axis=1))
     whole = pa.concat_tables(tables)

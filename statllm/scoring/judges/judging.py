@@ -136,7 +136,7 @@ def _pairwise(
         table[name].to_numpy() for name in ("prompt", "first", "second", "vote")
     )
     value = verdicts.to_numpy()
-    forward, backward, row = _orders(prompt, first, second, vote, value)
+    forward, backward, row = both_orders(prompt, first, second, vote, value)
     flips = np.abs(forward + backward) == 2
     differ = (forward != -backward) & ~np.isnan(forward + backward)
 
@@ -227,7 +227,7 @@ def _yes_no(
     return Judged(generations.with_columns(columns), table)
 
 
-def _orders(
+def both_orders(
     prompt: IntArray, first: IntArray, second: IntArray, vote: IntArray, value: FloatArray
 ) -> tuple[FloatArray, FloatArray, IntArray]:
     """Verdicts of each pair and vote in either order, and the prompt that they belong to."""

@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-vllm lint bench clean
+.PHONY: demo test test-all test-vllm test-vllm-ci lint bench clean
 
 demo: .venv/installed
 	$(BIN)/statllm demo
@@ -15,10 +15,15 @@ test-all: .venv/installed lint
 	$(BIN)/python -m pytest -q -m 'slow or not slow'
 
 # vLLM on the CPU, in an environment of its own (3.4 GB): backends and servers for real.
-test-vllm: .venv-vllm/installed
-	VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \
-	.venv-vllm/bin/python -m pytest -q -m 'slow or not slow' tests/sampling/test_vllm.py \
+VLLM_TESTS := VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \
+	.venv-vllm/bin/python -m pytest -q tests/sampling/test_vllm.py \
 	tests/sampling/test_adapters.py tests/sampling/servers
+
+test-vllm: .venv-vllm/installed
+	$(VLLM_TESTS) -m 'slow or not slow'
+
+test-vllm-ci: .venv-vllm/installed
+	$(VLLM_TESTS) -m vllm_ci
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -30,7 +35,7 @@ bench: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e '.[train,report,math,openai,ray,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[train,report,math,openai,ray,watermark,dev]'
 	touch $@
 
 # torch first, so that nothing else brings one with CUDA

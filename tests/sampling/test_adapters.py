@@ -239,6 +239,7 @@ def engine(adapter: Path, small_engine: None) -> Iterator[VllmBackend]:
     backend.close()
 
 
+@pytest.mark.vllm_ci
 @needs_vllm
 def test_vllm_applies_it_too(engine: VllmBackend, adapted: pa.Table) -> None:
     names = adapted["prompt_id"].to_pylist()

@@ -98,6 +98,7 @@ def share_equal(a: Sequence[Decoded], b: Sequence[Decoded]) -> float:
 # ---- what is drawn ------------------------------------------------------------------------------
 
 
+@pytest.mark.vllm_ci
 @needs_vllm
 def test_greedy_texts_and_logprobs_are_those_of_transformers(
     vllm: VllmBackend, transformers: TransformersBackend
@@ -255,6 +256,7 @@ def children(pid: int) -> dict[int, int]:
     return {one: resident[one] for one in below - {pid}}
 
 
+@pytest.mark.vllm_ci
 @needs_vllm
 def test_memory_is_returned_on_close() -> None:
     before = children(os.getpid())
@@ -315,6 +317,7 @@ def is_gone(group: int, seconds: float) -> bool:
     return False
 
 
+@pytest.mark.vllm_ci
 @needs_vllm
 def test_a_killed_job_goes_on_and_leaves_no_process(vllm: VllmBackend, tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(JOB)

@@ -127,6 +127,7 @@ def settings(server: Process | None, **changes: Any) -> SamplingSettings:
 # ---- vLLM ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.vllm_ci
 @needs_vllm
 @pytest.mark.slow
 def test_vllm_greedy_texts_and_logprobs_are_those_of_transformers(vllm: Process) -> None:
@@ -208,6 +209,7 @@ def test_vllm_serves_an_adapter_by_its_own_name(vllm: Process, adapter: Path) ->
     assert np.equal(base["response"].to_pylist(), by_name).mean() < 0.7
 
 
+@pytest.mark.vllm_ci
 @needs_vllm
 @pytest.mark.slow
 def test_vllm_killed_in_the_middle(vllm: Process, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from statllm.cli.score import score
 from statllm.cli.select import select
 from statllm.cli.train import train
 from statllm.cli.train_reward import train_reward
+from statllm.cli.watermark import watermark
 
 app = typer.Typer(
     name="statllm",
@@ -53,3 +54,4 @@ app.command()(train_reward)
 app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")
 app.add_typer(prompts, name="prompts")
+app.add_typer(watermark, name="watermark")

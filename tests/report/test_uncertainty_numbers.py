@@ -17,7 +17,6 @@ from statllm.errors import InputError
 from statllm.estimators.selective import aurc, delong_test
 from statllm.report.uncertainty.calibration import diagram_edges, prepare_calibration
 from statllm.report.uncertainty.coverage import prepare_coverage
-from statllm.report.uncertainty.multiplicity import holm
 from statllm.report.uncertainty.ranking import prepare_ranking
 from statllm.report.uncertainty.scores import Answers, read_answers, score_columns
 
@@ -36,29 +35,6 @@ def some_answers(n: int = 80, seed: int = 0, clusters: bool = False) -> Answers:
         "gaps": gaps,
     }
     return read_answers(scores, right, np.arange(n) // 2 if clusters else None)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_holm_is_that_of_statsmodels(seed: int) -> None:
-    p_values = np.random.default_rng(seed).random(8) ** 4
-    expected = multipletests(p_values, method="holm")[1]
-    adjusted = [math.exp(p) for p in holm(np.log(p_values).tolist())]
-    np.testing.assert_allclose(adjusted, expected, rtol=1e-9)
-
-
-@given(st.lists(st.floats(1e-9, 1), min_size=2, max_size=8), st.data())
-def test_holm_of_some_is_never_smaller_than_of_all(p_values: list[float], data: object) -> None:
-    """Tests that aren't listed count as not rejected: valid, whatever they are."""
-    shown = data.draw(st.integers(1, len(p_values)))  # type: ignore[attr-defined]
-    log_p = [math.log(p) for p in p_values]
-    every, some = holm(log_p), holm(log_p[:shown], len(log_p))
-    assert all(a >= b - 1e-12 for a, b in zip(some, every, strict=False))
-
-
-def test_holm_lets_undefined_ones_be() -> None:
-    adjusted = holm([math.nan, math.log(0.01)])
-    assert math.isnan(adjusted[0])
-    assert math.exp(adjusted[1]) == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("clusters", [False, True])

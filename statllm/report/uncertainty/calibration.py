@@ -25,9 +25,9 @@ from statllm.estimators.calibration import (
     t_cal,
 )
 from statllm.estimators.comparison import mean_estimate
+from statllm.estimators.multiplicity import holm
 from statllm.estimators.proportions import proportion
 from statllm.report.prepare import prepare_histogram
-from statllm.report.uncertainty.multiplicity import holm
 from statllm.report.uncertainty.scores import Answers, FloatArray, Score
 from statllm.results import Estimate, TestResult
 
@@ -89,7 +89,7 @@ def prepare_calibration(answers: Answers, score: Score, level: float = 0.95) -> 
         _bars(p, edges),
         calibration_figures(p, y, groups),
         tests,
-        holm([test.log_p_value for test in tests]),
+        holm([test.log_p_value for test in tests]).tolist(),
         len(p),
     )
 

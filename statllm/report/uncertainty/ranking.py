@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from statllm.estimators.multiplicity import holm
 from statllm.estimators.selective import (
     augrc,
     aurc,
@@ -16,7 +17,6 @@ from statllm.estimators.selective import (
     e_aurc,
     prr,
 )
-from statllm.report.uncertainty.multiplicity import holm
 from statllm.report.uncertainty.scores import Answers, Score
 from statllm.results import Estimate
 
@@ -82,7 +82,7 @@ def prepare_ranking(answers: Answers) -> list[Rank]:
         groups = answers.groups(both)
         differences.append(auroc_difference(*pair, clusters=groups))
         log_p.append(delong_test(*pair, clusters=groups).log_p_value)
-    adjusted = holm(log_p, len(ranks) * (len(ranks) - 1) // 2)
+    adjusted = holm(log_p, len(ranks) * (len(ranks) - 1) // 2).tolist()
     compared = zip(others, differences, adjusted, strict=True)
     return [best, *(replace(other, difference=d, log_p=p) for other, d, p in compared)]
 

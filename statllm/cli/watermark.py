@@ -1,0 +1,164 @@
+"""`statllm watermark`: find the marks of keys in a corpus, and certify how often it errs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from statllm.cli.common import console, table_of
+from statllm.cli.engine import engine_settings, part_progress
+from statllm.cli.settings import validated, with_settings
+from statllm.engines.settings import EngineSettings
+from statllm.errors import InputError
+from statllm.scoring.watermarks.settings import DetectionSettings
+
+watermark = typer.Typer(
+    no_args_is_help=True,
+    help="Watermarks of language models: detect, certify, plan, locate, embed.",
+)
+
+Corpus = Annotated[
+    Path, typer.Argument(metavar="CORPUS", help="Parquet, a folder of Parquet files, or JSONL.")
+]
+KeyFile = Annotated[
+    Path,
+    typer.Option(
+        help="YAML list of entries: name, scheme, key, and options of the scheme. Keys are never "
+        "shown."
+    ),
+]
+SchemeName = Annotated[str | None, typer.Option("--scheme", help="Of the entries that name none.")]
+Tokens = Annotated[
+    str | None, typer.Option(help="Column of token ids; default token_ids without --text.")
+]
+Text = Annotated[str | None, typer.Option(help="Column of texts; needs --tokenizer.")]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(help="Of the model that may have written the texts: a folder or a hub name."),
+]
+
+
+@watermark.command()
+@with_settings(DetectionSettings, EngineSettings, skip=("gpus",))
+def detect(
+    corpus: Corpus,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="One row per document: Parquet, or a folder of it."),
+    ],
+    key_file: KeyFile,
+    scheme: SchemeName = None,
+    tokens: Tokens = None,
+    text: Text = None,
+    tokenizer: Tokenizer = None,
+    fdr: Annotated[
+        float, typer.Option(help="Expected share of false ones among the documents called.")
+    ] = 0.01,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Test every document for every key, and adjust the p-values over the corpus.
+
+    Each (seed, token) pair counts once in a document; p-values are exact, and kept as logarithms.
+    A killed run goes on from its last part.
+
+    Examples:
+
+        statllm watermark detect corpus.parquet -o found.parquet --key-file keys.yaml
+
+        statllm watermark detect corpus.jsonl -o found.parquet --key-file keys.yaml --text text \
+--tokenizer models/qwen3
+
+        statllm watermark detect corpus/ -o found --key-file keys.yaml --scheme vllm-gumbel \
+--test optimal --workers 8
+    """
+    from statllm.engines.convert import as_parquet
+    from statllm.engines.source import Source
+    from statllm.engines.watermarks import detect_corpus
+    from statllm.scoring.watermarks import read_configurations
+
+    if not 0 < fdr < 1:
+        raise InputError(f"--fdr must lie between 0 and 1, not {fdr}")
+    given = {"engine": "local", **(settings or {})}
+    detection, engine = engine_settings(given, DetectionSettings)
+    configurations = read_configurations(key_file, scheme)
+    column = _column(tokens, text, tokenizer)
+    converted = as_parquet(corpus, output)
+    with part_progress() as on_part:
+        found = detect_corpus(
+            Source(converted),
+            output,
+            configurations,
+            validated(DetectionSettings, detection),
+            column=column,
+            tokenizer=tokenizer,
+            fdr=fdr,
+            settings=engine,
+            on_part=on_part,
+        )
+    if converted != corpus:
+        converted.unlink()
+    console().print(f"{output}: {found.summary()}")
+
+
+@watermark.command()
+def certify(
+    detections: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DETECTIONS", help="What `detect` wrote of human documents, with your key."
+        ),
+    ],
+    configuration: Annotated[
+        str | None, typer.Option(help="One of the keys by its name; default: all together.")
+    ] = None,
+    alpha: Annotated[
+        list[float] | None, typer.Option(help="Levels; may be repeated. Default .01, .001, .0001.")
+    ] = None,
+    extrapolate: Annotated[
+        float, typer.Option(help="A level beyond the data, by a fitted Pareto tail.")
+    ] = 1e-6,
+) -> None:
+    """Measure how often human documents are accused under the deployed key.
+
+    Examples:
+
+        statllm watermark detect human.parquet -o human-found.parquet --key-file keys.yaml
+
+        statllm watermark certify human-found.parquet --alpha .01 --alpha .001
+    """
+    from statllm.cli.engine import Stored
+    from statllm.estimators.watermark.certificate import certify as measure
+
+    stored = Stored(detections)
+    name = "log_p" if configuration is None else f"log_p[{configuration}]"
+    if name not in stored:
+        raise InputError(f"{detections} has no column '{name}'; is it what `detect` wrote?")
+    levels = tuple(alpha) if alpha else (1e-2, 1e-3, 1e-4)
+    try:
+        found = measure(stored.column(name).to_numpy(), levels)
+    except ValueError as error:
+        raise InputError(f"{detections}: {error}") from error
+    figures = list(found.rates)
+    if found.tail is not None and extrapolate < min(levels):
+        figures.append(found.tail.rate(extrapolate))
+    out = console()
+    rows = [(f.name, f"{f.value:.2e}", f"{f.interval(0.95):.1e}", f.n) for f in figures]
+    columns = ("figure", "share of documents", "95 % interval", "n")
+    out.print(table_of(f"{name} of human documents", columns, rows, wrap=("figure",)))
+    methods = dict.fromkeys(f.interval(0.95).method for f in figures)
+    out.print(f"intervals: {', '.join(methods)}")
+    out.print(found.uniformity.summary())
+
+
+def _column(tokens: str | None, text: str | None, tokenizer: str | None) -> str:
+    if text is None:
+        if tokenizer is not None:
+            raise InputError("--tokenizer has no effect without --text")
+        return tokens or "token_ids"
+    if tokens is not None:
+        raise InputError("--tokens and --text exclude each other")
+    if tokenizer is None:
+        raise InputError("--text needs --tokenizer, that of the model that may have written it")
+    return text

@@ -1,0 +1,1 @@
+"""Pseudo-random functions of watermarks: one file per family, reading and writing."""

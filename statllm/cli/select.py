@@ -24,6 +24,7 @@ from statllm.cli.common import (
 )
 from statllm.cli.deduplicate import decontaminate, near_duplicates
 from statllm.cli.engine import engine_settings, part_progress
+from statllm.cli.provenance import provenance
 from statllm.cli.settings import with_settings
 from statllm.engines.settings import EngineSettings
 from statllm.selection import RULES
@@ -159,3 +160,4 @@ for _rule in RULES:
     select.command(_rule)(_command(_rule))
 select.command("near-duplicates")(near_duplicates)
 select.command()(decontaminate)
+select.command()(provenance)

@@ -83,7 +83,7 @@ def detect(
     given = {"engine": "local", **(settings or {})}
     detection, engine = engine_settings(given, DetectionSettings)
     configurations = read_configurations(key_file, scheme)
-    column = _column(tokens, text, tokenizer)
+    column = document_column(tokens, text, tokenizer)
     converted = as_parquet(corpus, output)
     with part_progress() as on_part:
         found = detect_corpus(
@@ -152,7 +152,14 @@ def certify(
     out.print(found.uniformity.summary())
 
 
-def _column(tokens: str | None, text: str | None, tokenizer: str | None) -> str:
+def document_column(tokens: str | None, text: str | None, tokenizer: str | None) -> str:
+    """Return the column that holds the documents.
+
+    Raises
+    ------
+    InputError
+        If options contradict each other.
+    """
     if text is None:
         if tokenizer is not None:
             raise InputError("--tokenizer has no effect without --text")

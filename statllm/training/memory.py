@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from statllm.errors import InputError
-from statllm.training.packed_logprobs import CHUNK
+from statllm.training.packed_logprobs import chunk_logits
 from statllm.training.settings import LanguageModelSettings
 
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -90,14 +90,15 @@ def estimate_memory(
     copies = 2 * n if autocast and (alone or not settings.gradient_checkpointing) else 0
     vocabulary = model.config.get_text_config().vocab_size
     # the output layer's gradient is added up over its chunks
-    head = model.get_output_embeddings().weight.numel() if tokens * vocabulary > CHUNK else 0
+    chunk = chunk_logits(vocabulary)
+    head = model.get_output_embeddings().weight.numel() if tokens * vocabulary > chunk else 0
     return MemoryEstimate(
         weights=n * weight + copies + (0 if alone else 4 * trained),
         gradients=trained * weight,
         optimizer=trained * (8 if weight == 4 else 12),
         reference=n * weight if live_reference and alone else 0,
         activations=tokens * _kept(model, settings, autocast),
-        logits=3 * 4 * min(CHUNK, tokens * vocabulary) + (4 * head if alone else 0),
+        logits=3 * 4 * min(chunk, tokens * vocabulary) + (4 * head if alone else 0),
         # gradients in float32, each in place of one in bfloat16
         step=trained * 2 if weight == 2 else 0,
     )

@@ -11,16 +11,28 @@ from torch.nn import functional
 from statllm.errors import InputError
 from statllm.training.packing import Packed
 
-#: Logits at a time, whose gradients are computed anew in the backward pass; fewer than these in
-#: all are kept.
-CHUNK = 1 << 22
+_LOGITS = 1 << 22
+_POSITIONS = 128  # of fewer at a time, the head's gradient costs more than it saves
 
 # What models do to logits after the output layer, in their configurations' words.
 _DIVISOR, _FACTOR = "logits_scaling", "logit_scale"
 _OTHERS = ("final_logit_softcapping", "output_multiplier", "lm_head_multiplier")
 
 
-def sequence_logps(model: Any, packed: Packed, chunk: int = CHUNK) -> Tensor:
+def chunk_logits(vocabulary: int) -> int:
+    """Return how many logits are held at a time: 4 million, and those of 128 positions at least.
+
+    Their gradients are computed anew in the backward pass; fewer than these in all are kept.
+
+    Examples
+    --------
+    >>> chunk_logits(32_000) // 32_000, chunk_logits(150_000) // 150_000
+    (131, 128)
+    """
+    return max(_LOGITS, _POSITIONS * vocabulary)
+
+
+def sequence_logps(model: Any, packed: Packed, chunk: int | None = None) -> Tensor:
     """Log-probability of each response, summed over its tokens, in nats.
 
     The weight of the head is read here, not in a call of the head: where weights are divided
@@ -33,8 +45,8 @@ def sequence_logps(model: Any, packed: Packed, chunk: int = CHUNK) -> Tensor:
         After `statllm.training.attention.use_packed_attention`.
     packed : Packed
         On the model's device.
-    chunk : int
-        Logits that are held at a time.
+    chunk : int, optional
+        Logits that are held at a time; default `chunk_logits`.
 
     Returns
     -------
@@ -77,7 +89,7 @@ def token_logps(
     bias: Tensor | None,
     labels: Tensor,
     factor: float = 1.0,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """Log-probability of each label, ``log softmax(factor (W h + b))[label]``, float32.
 
@@ -92,9 +104,9 @@ def token_logps(
     labels : Tensor
         Shape (n,).
     factor : float
-    chunk : int
-        Logits that are held at a time. Where all are more, they are computed once more in the
-        backward pass.
+    chunk : int, optional
+        Logits that are held at a time; default `chunk_logits`. Where all are more, they are
+        computed once more in the backward pass.
 
     Examples
     --------
@@ -106,7 +118,7 @@ def token_logps(
         kind = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(kind), weight.to(kind)
         bias = None if bias is None else bias.to(kind)
-    n = max(chunk // weight.shape[0], 1)
+    n = max((chunk or chunk_logits(len(weight))) // len(weight), 1)
     if len(hidden) <= n:
         with torch.autocast(hidden.device.type, enabled=False):
             logits = functional.linear(hidden, weight, bias).float() * factor

@@ -12,6 +12,7 @@ from statllm.cli.compare import compare
 from statllm.cli.conformal import conformal
 from statllm.cli.demo import demo
 from statllm.cli.judge import judge
+from statllm.cli.judge_lessons import judge_lessons
 from statllm.cli.prompts import prompts
 from statllm.cli.report import report
 from statllm.cli.reward import reward
@@ -51,6 +52,7 @@ def _options(
 for verb in (demo, sample, reward, score, judge, calibrate, train, run, compare, report):
     app.command()(verb)
 app.command()(train_reward)
+app.command()(judge_lessons)
 app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")
 app.add_typer(prompts, name="prompts")

@@ -108,7 +108,7 @@ def judge(
         from statllm.engines import Source
         from statllm.engines.judging import judge_file
 
-        with part_progress() as on_part, _saying_plain(chosen):
+        with part_progress() as on_part, saying_plain(chosen.plain):
             found = judge_file(
                 resolve_model(model),
                 Source(source, columns, conditions(where)),
@@ -134,7 +134,7 @@ def judge(
     check_output(output)
     check_output(verdicts)
     generations = Generations.read(source, columns, conditions(where))
-    with _saying_plain(chosen):
+    with saying_plain(chosen.plain):
         if chosen.kind == "yes-no":
             odds = YesNoJudge.load(
                 resolve_model(model), sampling.dtype, sampling.device, batch_tokens
@@ -153,12 +153,12 @@ def judge(
 
 
 @contextmanager
-def _saying_plain(settings: JudgeSettings) -> Iterator[None]:
+def saying_plain(plain: bool) -> Iterator[None]:
     """Name the option that helps where a model has no chat template."""
     try:
         yield
     except InputError as error:
-        if "no chat template" in str(error) and not settings.plain:
+        if "no chat template" in str(error) and not plain:
             raise InputError(f"{error}; --plain sends the messages as one text") from error
         raise
 

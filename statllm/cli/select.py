@@ -23,6 +23,7 @@ from statllm.cli.common import (
     table_of,
 )
 from statllm.cli.deduplicate import decontaminate, near_duplicates
+from statllm.cli.diverse import diverse
 from statllm.cli.engine import engine_settings, part_progress
 from statllm.cli.provenance import provenance
 from statllm.cli.settings import with_settings
@@ -161,3 +162,4 @@ for _rule in RULES:
 select.command("near-duplicates")(near_duplicates)
 select.command()(decontaminate)
 select.command()(provenance)
+select.command()(diverse)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,30 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from statllm.engines.run import OnPart, check_target, run
+from statllm.engines.rows import write_masked
+from statllm.engines.run import OnPart, check_target
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.engines.watermarks import detect_corpus
 from statllm.files import atomic
 from statllm.scoring.watermarks import Configuration, DetectionSettings
-
-
-@dataclass(frozen=True)
-class MaskedRows:
-    """Rows whose place in a ``.npy`` mask is true; rows are numbered over the whole source."""
-
-    mask: Path
-    digest: str
-    outputs: tuple[str, ...] = ("rows",)
-
-    def decides(self) -> Mapping[str, Any]:
-        """Return what tells this mask from others."""
-        return {"mask": self.digest}
-
-    def __call__(self, table: pa.Table, first: int) -> tuple[dict[str, pa.Table], dict[str, int]]:
-        """Drop the others of a batch."""
-        kept = np.load(self.mask, mmap_mode="r")[first : first + table.num_rows]
-        return {"rows": table.filter(pa.array(kept))}, {}
 
 
 @dataclass(frozen=True)
@@ -109,13 +91,7 @@ def select_provenance(
             tested[rows[batch["log_p"].is_valid().to_numpy(zero_copy_only=False)]] = True
     if ledger is not None:
         _write_ledger(found, ledger, kept)
-    mask = output.with_name(f"{output.name}.kept.npy")
-    with atomic(mask) as temporary, temporary.open("wb") as handle:
-        np.save(handle, kept)
-    digest = hashlib.sha256(kept.tobytes()).hexdigest()
-    work = MaskedRows(mask, digest)
-    run(source, work, {"rows": output}, settings or EngineSettings(), on_part=on_part, unique=False)
-    mask.unlink()
+    write_masked(source, kept, output, settings or EngineSettings(), on_part)
     found.unlink()
     counts = {
         "kept": int(np.sum(kept & tested)),

@@ -48,9 +48,16 @@ def outcomes(job: Job, settings: EngineSettings) -> Generator[Outcome]:
     started = not ray.is_initialized()
     if started:
         options: dict[str, Any] = {"address": settings.address}
-        if settings.address is None:
-            options = {"num_cpus": settings.workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        if settings.address is None:  # one of its own, whatever else runs here
+            options = {
+                "address": "local", "num_cpus": settings.workers, "include_dashboard": False,
+            }  # fmt: skip
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (ConnectionError, ValueError) as error:
+            raise InputError(
+                f"--address {settings.address}: no Ray cluster answers there"
+            ) from error
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from statllm.engines.run import OnPart, run
+from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.errors import InputError
-from statllm.ragged import IntArray
+from statllm.files import atomic
+from statllm.ragged import BoolArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,36 @@ class KeptRows:
         start = int(self.starts[np.searchsorted(self.numbers, first)])
         kept = np.load(self.mask, mmap_mode="r")[start : start + table.num_rows]
         return {"rows": table.filter(pa.array(kept))}, {}
+
+
+@dataclass(frozen=True)
+class MaskedRows:
+    """Rows whose place in a ``.npy`` mask is true; rows are numbered over the whole source."""
+
+    mask: Path
+    digest: str
+    outputs: tuple[str, ...] = ("rows",)
+
+    def decides(self) -> Mapping[str, Any]:
+        """Return what tells this mask from others."""
+        return {"mask": self.digest}
+
+    def __call__(self, table: pa.Table, first: int) -> tuple[dict[str, pa.Table], dict[str, int]]:
+        """Drop the others of a batch."""
+        kept = np.load(self.mask, mmap_mode="r")[first : first + table.num_rows]
+        return {"rows": table.filter(pa.array(kept))}, {}
+
+
+def write_masked(
+    source: Source, kept: BoolArray, output: Path, settings: EngineSettings, on_part: OnPart
+) -> None:
+    """Write the rows of a source, without `where`, that a mask over all of them keeps."""
+    mask = output.with_name(f"{output.name}.kept.npy")
+    with atomic(mask) as temporary, temporary.open("wb") as handle:
+        np.save(handle, kept)
+    work = MaskedRows(mask, hashlib.sha256(kept.tobytes()).hexdigest())
+    run(source, work, {"rows": output}, settings, on_part=on_part, unique=False)
+    mask.unlink()
 
 
 def column_names(source: Source, *needed: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,15 @@ def outcomes(job: Job, settings: EngineSettings) -> Generator[Outcome]:
         options: dict[str, Any] = {"address": settings.address}
         if settings.address is None:  # one of its own, whatever else runs here
             options = {
-                "address": "local", "num_cpus": settings.workers, "include_dashboard": False,
-            }  # fmt: skip
+                "address": "local",
+                "num_cpus": settings.workers,
+                "include_dashboard": False,
+            }
+        else:
+            _check_listens(settings.address)
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, ValueError) as error:
+        except ConnectionError as error:
             raise InputError(
                 f"--address {settings.address}: no Ray cluster answers there"
             ) from error
@@ -81,6 +86,23 @@ def outcomes(job: Job, settings: EngineSettings) -> Generator[Outcome]:
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_listens(address: str) -> None:
+    """Refuse host:port where nothing listens: Ray would try for minutes.
+
+    Raises
+    ------
+    InputError
+        Names the address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address or not port.isdigit():
+        return  # "auto", or a scheme that Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there") from error
 
 
 def n_actors(resources: dict[str, float], gpus: float) -> int:

@@ -142,7 +142,9 @@ def test_a_cluster_by_its_address(tmp_path: Path) -> None:
     with socket.socket() as one:
         one.bind((host, 0))
         port = one.getsockname()[1]
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {
+        **os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"
+    }  # fmt: skip
     command = [
         str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}",
         "--num-cpus=1", "--block", "--include-dashboard=false", "--disable-usage-stats",
@@ -163,7 +165,9 @@ def test_a_cluster_by_its_address(tmp_path: Path) -> None:
         ):
             out = tmp_path / f"{options[1]}.parquet"
             command = [sys.executable, "-m", "statllm", "score", "v.parquet", "-o", str(out)]
-            subprocess.run([*command, *options], check=True, cwd=tmp_path, timeout=300)
+            subprocess.run(
+                [*command, *options], check=True, cwd=tmp_path, env=environment, timeout=300
+            )
             outputs.append(out.read_bytes())
         assert outputs[0] == outputs[1]
     finally:

@@ -152,6 +152,65 @@ def certify(
     out.print(found.uniformity.summary())
 
 
+@watermark.command()
+@with_settings(EngineSettings, skip=("gpus",))
+def locate(
+    corpus: Corpus,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="One row per segment: Parquet, or a folder.")
+    ],
+    key_file: KeyFile,
+    configuration: Annotated[
+        str | None, typer.Option(help="One of the keys by its name; not needed where it is alone.")
+    ] = None,
+    scheme: SchemeName = None,
+    tokens: Tokens = None,
+    text: Text = None,
+    tokenizer: Tokenizer = None,
+    alpha: Annotated[
+        float, typer.Option(help="Probability of any false segment in a document.")
+    ] = 0.01,
+    min_length: Annotated[int, typer.Option(min=1, help="Marks of the shortest window.")] = 32,
+    delta: Annotated[
+        float, typer.Option(help="Strength that the boundaries suppose, in (0, 1).")
+    ] = 0.2,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Find watermarked segments inside documents, with confidence sets of their boundaries.
+
+    Examples:
+
+        statllm watermark locate mixed.parquet -o segments.parquet --key-file keys.yaml
+    """
+    from statllm.engines.convert import as_parquet
+    from statllm.engines.segments import SegmentWork, locate_corpus
+    from statllm.engines.source import Source
+    from statllm.scoring.watermarks import read_configurations
+
+    for option, value in (("--alpha", alpha), ("--delta", delta)):
+        if not 0 < value < 1:
+            raise InputError(f"{option} must lie between 0 and 1, not {value}")
+    found = read_configurations(key_file, scheme)
+    if configuration is None and len(found) > 1:
+        names = ", ".join(each.name for each in found)
+        raise InputError(f"{key_file} has several entries; --configuration is one of {names}")
+    chosen = [each for each in found if configuration in (None, each.name)]
+    if not chosen:
+        raise InputError(f"{key_file} has no entry '{configuration}'")
+    column = document_column(tokens, text, tokenizer)
+    work = SegmentWork(chosen[0], column, alpha, min_length, delta, tokenizer)
+    converted = as_parquet(corpus, output)
+    engine = validated(EngineSettings, {"engine": "local", **(settings or {})})
+    with part_progress() as on_part:
+        counts = locate_corpus(Source(converted), output, work, engine, on_part)
+    if converted != corpus:
+        converted.unlink()
+    console().print(
+        f"{output}: {counts['segments']} segments in {counts['marked']} of "
+        f"{counts['documents']} documents"
+    )
+
+
 def document_column(tokens: str | None, text: str | None, tokenizer: str | None) -> str:
     """Return the column that holds the documents.
 

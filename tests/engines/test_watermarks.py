@@ -181,6 +181,41 @@ def test_texts_of_lists_and_json_lines(corpus: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out.parquet.input.parquet").exists()
 
 
+def test_segments_from_the_command_line(corpus: Path, tmp_path: Path) -> None:
+    """Marked texts of 120 tokens between 100 and 60 random ones."""
+    texts = pq.read_table(corpus / "corpus.parquet")["token_ids"].to_pylist()
+    rng = np.random.default_rng(4)
+    documents = [
+        [*rng.integers(0, 50_000, 100).tolist(), *texts[row], *rng.integers(0, 50_000, 60).tolist()]
+        for row in MARKED
+    ]
+    names = ["a", "b", "c", "d", "e"]
+    table = pa.table({"prompt_id": names, "token_ids": [*documents, [], texts[0]]})
+    pq.write_table(table, tmp_path / "mixed.parquet")
+    out = tmp_path / "segments.parquet"
+    command = ["watermark", "locate", tmp_path / "mixed.parquet", "-o", out, "--workers", 1]
+    keys = ["--key-file", corpus / "keys.yaml"]
+    code, said = run(*command, *keys, "--configuration", "ours")
+    assert code == 0, said
+    assert "3 segments in 3 of 5 documents" in said
+    found = pq.read_table(out).to_pylist()
+    assert [row["prompt_id"] for row in found] == ["a", "b", "c"]
+    for row in found:
+        assert abs(row["start"] - 100) < 30
+        assert abs(row["stop"] - 220) < 30
+        assert row["start_earliest"] <= 100 <= row["start_latest"]
+        assert row["stop_earliest"] <= 220 <= row["stop_latest"]
+    for options, message in (
+        ([], "has several entries"),
+        (["--configuration", "nobody"], "no entry 'nobody'"),
+        (["--configuration", "tournament"], "green tokens or single pivots"),
+        (["--configuration", "ours", "--alpha", "1"], "--alpha must lie"),
+    ):
+        code, said = run(*command, *keys, *options)
+        assert code == 2
+        assert message in said
+
+
 def test_a_certificate_from_the_command_line(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.parquet"
     detect_corpus(Source(corpus / "corpus.parquet"), out, read_configurations(corpus / "keys.yaml"))

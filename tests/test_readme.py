@@ -32,7 +32,7 @@ def test_the_commands_exist(text: str) -> None:
     assert len(commands) >= 6
     for command in commands:
         words = shlex.split(command)[1:]
-        verb = words[:2] if words[0] == "select" else words[:1]
+        verb = words[:2] if words[0] in ("select", "watermark") else words[:1]
         help_text = CliRunner().invoke(app, [*verb, "--help"], env={"COLUMNS": "300"}).output
         for option in (word for word in words if word.startswith("-")):
             assert re.search(rf"(^|[\s/│]){option}\b", help_text), f"{command}: {option}"

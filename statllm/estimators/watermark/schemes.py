@@ -17,6 +17,10 @@ SCHEMES: dict[str, tuple[str, str]] = {
     "vllm-dual-gumbel": ("vllm_gumbel", "VllmDualGumbel"),
     "sglang-gumbel": ("sglang_gumbel", "SglangGumbel"),
     "synthid": ("synthid", "SynthId"),
+    "three-bricks-gumbel": ("three_bricks", "ThreeBricksGumbel"),
+    "permute-flip": ("three_bricks", "PermuteFlip"),
+    "textseal-gumbel": ("textseal", "TextSealGumbel"),
+    "inverse-transform": ("inverse_transform", "InverseTransform"),
 }
 
 

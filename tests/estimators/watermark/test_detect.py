@@ -24,7 +24,18 @@ OPTIONS = {
     "vllm-dual-gumbel": {"key": 42},
     "sglang-gumbel": {"key": 42},
     "synthid": {"key": tuple(range(1, 31))},
+    "three-bricks-gumbel": {"vocabulary": 500, "ngram": 2, "start": 4, "key": 42},
+    "permute-flip": {"vocabulary": 500, "ngram": 2, "start": 4, "key": 42},
+    "textseal-gumbel": {"ngram": 2, "key": 42},
+    "inverse-transform": {"vocabulary": 500, "key": 42},
 }
+
+
+#: Those that read contexts of more tokens than none: five random ones come first.
+PROMPTED = (
+    "kgw", "sglang-gumbel", "three-bricks-gumbel", "permute-flip", "textseal-gumbel",
+    "inverse-transform",
+)  # fmt: skip
 
 
 def random_law(rng: np.random.Generator, size: int = 500) -> np.ndarray:
@@ -36,7 +47,7 @@ def written(name: str, n: int, seed: int) -> np.ndarray:
     """Text of a model with a new random law at every token, marked by the scheme."""
     rng = np.random.default_rng(seed)
     scheme = make_scheme(name, **OPTIONS[name])
-    tokens: list[int] = rng.integers(0, 500, 5).tolist() if name in ("kgw", "sglang-gumbel") else []
+    tokens: list[int] = rng.integers(0, 500, 5).tolist() if name in PROMPTED else []
     begin = len(tokens)
     for _ in range(n):
         law = scheme.reweighted(random_law(rng), np.array(tokens, np.int64))

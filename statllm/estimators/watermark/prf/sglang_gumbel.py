@@ -19,6 +19,7 @@ class SglangGumbel:
     Contexts are the last tokens, those of the prompt included: without the prompt the first
     `context_width` tokens can't be scored. With two keys a coin that is a function of the context
     decides between them, so the text's reader knows it, too, and the sum stays one Gamma variable.
+    SGLang marks at most 4,096 different contexts of a request; later tokens count as chance here.
 
     Parameters
     ----------
@@ -74,10 +75,15 @@ class SglangGumbel:
         )
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:
-        """Return the next token's law under the key: all on one token."""
+        """Return the next token's law under the key: all on one token.
+
+        Without any context SGLang leaves the law alone.
+        """
         from statllm.estimators.watermark.prf._murmur import gumbel_row
 
         context = np.asarray(prefix, np.int64)[-self.context_width :]
+        if len(context) == 0:
+            return np.asarray(probabilities, np.float64)
         return gumbel_choice(probabilities, gumbel_row(context, len(probabilities), *self._words()))
 
     def _words(self) -> tuple[np.uint64, np.uint64, np.uint64]:

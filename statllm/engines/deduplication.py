@@ -101,9 +101,9 @@ def near_duplicates_file(
     What is found is what `statllm.selection.near_duplicates.near_duplicates` finds. Workers hash
     the texts, and drop rows in the end; between the two, this process sorts one band's hashes
     after the other and compares the candidates' shingle sets, which lie on disk. It holds about
-    90 bytes a row (measured at 1 and 3 million), 8 of which are the union-find; files beside the output, which go in the end,
-    take 16 bytes a row and band (1 kB with 64 bands) and 16 a shingle. They are mapped: what
-    the system counts as this process's file pages, it may drop.
+    90 bytes a row (measured at 1 and 3 million), 8 of which are the union-find; files beside the
+    output, which go in the end, take 16 bytes a row and band (1 kB with 64 bands) and 16 a
+    shingle. They are mapped: what the system counts as this process's file pages, it may drop.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ def sample(
         raise InputError(f"--{next(iter(answers)).replace('_', '-')} has no effect without --stop")
     scoring = validated(ScoringSettings, answers)
     columns = mapping(prompt_id=prompt_id, prompt=prompt, reference=reference)
-    given = _Prompts(source, columns, conditions(where), limit)
+    given = Prompts(source, columns, conditions(where), limit)
     if engine is None:
         _in_memory(model, given, output, chosen, scoring)
         return
@@ -136,7 +136,7 @@ def sample(
 
 
 @dataclass(frozen=True)
-class _Prompts:
+class Prompts:
     """Where prompts are from."""
 
     source: str
@@ -156,7 +156,7 @@ class _Prompts:
 
 
 def _in_memory(
-    model: str, given: _Prompts, output: Path, chosen: SamplingSettings, scoring: ScoringSettings
+    model: str, given: Prompts, output: Path, chosen: SamplingSettings, scoring: ScoringSettings
 ) -> None:
     from statllm._formats import check_output
     from statllm.sampling import sample as run
@@ -178,7 +178,7 @@ def _in_memory(
 
 def _on_engine(
     model: str,
-    given: _Prompts,
+    given: Prompts,
     output: Path,
     chosen: SamplingSettings,
     scoring: ScoringSettings,

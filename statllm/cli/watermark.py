@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from statllm.cli.settings import validated, with_settings
 from statllm.engines.settings import EngineSettings
 from statllm.errors import InputError
 from statllm.scoring.watermarks.settings import DetectionSettings
+
+if TYPE_CHECKING:
+    from statllm.scoring.watermarks import Configuration
 
 watermark = typer.Typer(
     no_args_is_help=True,
@@ -185,20 +188,13 @@ def locate(
     from statllm.engines.convert import as_parquet
     from statllm.engines.segments import SegmentWork, locate_corpus
     from statllm.engines.source import Source
-    from statllm.scoring.watermarks import read_configurations
 
     for option, value in (("--alpha", alpha), ("--delta", delta)):
         if not 0 < value < 1:
             raise InputError(f"{option} must lie between 0 and 1, not {value}")
-    found = read_configurations(key_file, scheme)
-    if configuration is None and len(found) > 1:
-        names = ", ".join(each.name for each in found)
-        raise InputError(f"{key_file} has several entries; --configuration is one of {names}")
-    chosen = [each for each in found if configuration in (None, each.name)]
-    if not chosen:
-        raise InputError(f"{key_file} has no entry '{configuration}'")
+    chosen = _one_of(key_file, scheme, configuration)
     column = document_column(tokens, text, tokenizer)
-    work = SegmentWork(chosen[0], column, alpha, min_length, delta, tokenizer)
+    work = SegmentWork(chosen, column, alpha, min_length, delta, tokenizer)
     converted = as_parquet(corpus, output)
     engine = validated(EngineSettings, {"engine": "local", **(settings or {})})
     with part_progress() as on_part:
@@ -209,6 +205,153 @@ def locate(
         f"{output}: {counts['segments']} segments in {counts['marked']} of "
         f"{counts['documents']} documents"
     )
+
+
+@watermark.command()
+def embed(
+    model: Annotated[str, typer.Argument(help="A model folder, a hub name, or lab.")],
+    source: Annotated[str, typer.Argument(metavar="PROMPTS", help="A file, or lab:test.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Prompts with response and token_ids (Parquet).")
+    ],
+    key_file: KeyFile,
+    configuration: Annotated[
+        str | None, typer.Option(help="One of the keys by its name; not needed where it is alone.")
+    ] = None,
+    scheme: SchemeName = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 200,
+    temperature: Annotated[float, typer.Option(help="Divides the logits.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what the scheme leaves to chance.")] = 0,
+) -> None:
+    """Sample one watermarked response per prompt with transformers, to try a detector on.
+
+    Serving engines write watermarks faster: `vllm serve M --watermark-config ...`.
+
+    Examples:
+
+        statllm watermark embed lab lab:test --limit 50 --max-new-tokens 100 -o w.parquet \
+--key-file keys.yaml
+
+        statllm watermark detect w.parquet -o found.parquet --key-file keys.yaml
+    """
+    from statllm._formats import check_output, write_table
+    from statllm.cli.sample import Prompts
+    from statllm.sampling.watermark import sample_watermarked
+    from statllm.stages import resolve_model
+
+    check_output(output, (".parquet", ".jsonl"))
+    if not temperature > 0:
+        raise InputError(f"--temperature must be above 0, not {temperature}")
+    chosen = _one_of(key_file, scheme, configuration)
+    table = sample_watermarked(
+        resolve_model(model),
+        Prompts(source, {}, {}, limit).table(),
+        chosen.scheme,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    write_table(table, output)
+    console().print(f"{output}: {table.num_rows} responses, marked for '{chosen.name}'")
+
+
+def _one_of(key_file: Path, scheme: str | None, configuration: str | None) -> Configuration:
+    """The entry of a key file that is named, or its only one."""
+    from statllm.scoring.watermarks import read_configurations
+
+    found = read_configurations(key_file, scheme)
+    if configuration is None and len(found) > 1:
+        names = ", ".join(each.name for each in found)
+        raise InputError(f"{key_file} has several entries; --configuration is one of {names}")
+    chosen = [each for each in found if configuration in (None, each.name)]
+    if not chosen:
+        raise InputError(f"{key_file} has no entry '{configuration}'")
+    return chosen[0]
+
+
+@watermark.command()
+def plan(
+    samples: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SAMPLES",
+            help="Sampled text of the model with its log-probabilities, as `statllm sample` "
+            "writes it: Parquet or JSONL.",
+        ),
+    ] = None,
+    column: Annotated[
+        str, typer.Option(help="Lists of log p of the sampled tokens, nats.")
+    ] = "token_logprobs",
+    bound: Annotated[
+        float | None,
+        typer.Option(
+            "--delta", help="Instead of SAMPLES: the model's largest probability is 1 - delta."
+        ),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="False-positive rate.")] = 1e-6,
+    power: Annotated[float, typer.Option(help="Probability to find a watermarked text.")] = 0.99,
+) -> None:
+    """Say how many tokens a Gumbel-max watermark needs, from how sure the model is.
+
+    Where all tokens are nearly certain, no watermark can be seen: what counts is the model, the
+    temperature and the task. The figures are for texts whose tokens are like those of SAMPLES.
+
+    Examples:
+
+        statllm watermark plan samples.parquet --alpha 1e-6
+
+        statllm watermark plan --delta 0.3
+    """
+    from statllm.estimators.watermark.chosen import ChosenLaw
+    from statllm.estimators.watermark.efficiency import stein_tokens
+    from statllm.estimators.watermark.power import tokens_needed
+
+    for option, value in (("--alpha", alpha), ("--power", power)):
+        if not 0 < value < 1:
+            raise InputError(f"{option} must lie between 0 and 1, not {value}")
+    if (samples is None) == (bound is None):
+        raise InputError("give either SAMPLES or --delta")
+    given: Any = bound if samples is None else _log_probabilities(samples, column)
+    try:
+        law = (
+            ChosenLaw.least_favourable(given)
+            if samples is None
+            else ChosenLaw.from_log_probabilities(given)
+        )
+    except ValueError as error:
+        raise InputError(f"{samples or '--delta'}: {error}") from error
+    rows = []
+    settings: list[tuple[Any, float]] = [("sum", 0.5), ("log", 0.5)]
+    settings += [("optimal", delta) for delta in (0.005, 0.01, 0.05, 0.1)]
+    for test, delta in settings:
+        name = f"optimal, --delta {delta:g}" if test == "optimal" else test
+        try:
+            needed = f"{tokens_needed(law, alpha, power, test, delta):,}"
+        except ValueError:
+            needed = "over 4 million"
+        rows.append((name, needed))
+    rows.append(("no test with fewer than about", f"{stein_tokens(law, alpha):,.0f}"))
+    title = f"distinct tokens for a power of {power:g} at {alpha:g}"
+    console().print(table_of(title, ("test", "tokens"), rows))
+
+
+def _log_probabilities(path: Path, column: str) -> Any:
+    """All log-probabilities of a column of numbers in lists of any depth."""
+    import numpy as np
+    import pyarrow as pa
+
+    from statllm._formats import read_rows
+
+    table = read_rows(path)
+    if column not in table.column_names:
+        raise InputError(f"{path} has no column '{column}'; it has {', '.join(table.column_names)}")
+    flat = table[column].combine_chunks()
+    while pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type):
+        flat = flat.flatten()
+    if not pa.types.is_floating(flat.type):
+        raise InputError(f"{path}: column '{column}' must hold lists of log-probabilities")
+    return np.asarray(flat.drop_null().to_numpy(zero_copy_only=False), np.float64)
 
 
 def document_column(tokens: str | None, text: str | None, tokenizer: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -266,3 +267,23 @@ def test_a_configuration_is_known_by_its_digest_not_by_its_key() -> None:
     )
     assert one.digest() != other.digest()
     assert "987654321" not in repr(one)
+
+
+def test_a_plan_from_the_command_line(tmp_path: Path) -> None:
+    """Of the published table: 306 tokens for the sum at Delta = .3, 1e-6 and power .99."""
+    code, said = run("watermark", "plan", "--delta", 0.3)
+    assert code == 0, said
+    assert abs(int(re.search(r"sum +(\d+)", said)[1]) - 306) < 8  # type: ignore[index]
+    table = pa.table({"token_logprobs": [[[-0.1, -1.0], [-0.3]], [[]], [[-2.0]]]})
+    pq.write_table(table, tmp_path / "s.parquet")
+    code, said = run("watermark", "plan", tmp_path / "s.parquet")
+    assert code == 0, said
+    for options, message in (
+        ([], "either SAMPLES or --delta"),
+        ([tmp_path / "s.parquet", "--column", "logs"], "no column 'logs'"),
+        (["--delta", 1.5], "between 0 and 1"),
+        (["--delta", 0.1, "--power", 1], "--power must lie"),
+    ):
+        code, said = run("watermark", "plan", *options)
+        assert code == 2
+        assert message in said

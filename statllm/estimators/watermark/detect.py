@@ -11,14 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from statllm.estimators.watermark import nulls
 from statllm.estimators.watermark.deduplicate import first_occurrences
+from statllm.estimators.watermark.fit_statistics import truncated_divergence
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks
+from statllm.estimators.watermark.trgof_law import trgof_log_tail
 from statllm.ragged import Ragged
 from statllm.results import TestResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Test = Literal["sum", "log", "optimal", "weighted"]
+Test = Literal["sum", "log", "optimal", "weighted", "trgof"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def detect(
     marks: Marks,
     test: Test = "sum",
     *,
-    delta: float = 0.01,
+    delta: float = 0.05,
     weights: ArrayLike | None = None,
     deduplicate: Literal["document", "corpus", "done"] = "document",
 ) -> Detections:
@@ -89,7 +91,7 @@ def detect(
     ----------
     marks : Marks
         As a scheme reads them, before deduplication.
-    test : {"sum", "log", "optimal", "weighted"}
+    test : {"sum", "log", "optimal", "weighted", "trgof"}
         - ``"sum"``: the green tokens or the set bits, exact binomial (hypergeometric where lists
           have a fixed size and targets of one seed are distinct); of pivots -sum log(1 - Y),
           exact Gamma(n).
@@ -99,9 +101,11 @@ def detect(
           (Li, Ruan, Wang, Long and Su 2024).
         - ``"weighted"``: of bits, layers weighted from 10 down to 1 as SynthID does, exact on its
           lattice; of green tokens with `weights` of their own (entropies, say), exact.
+        - ``"trgof"``: of pivots, truncated goodness of fit (Li, Ruan, Wang, Long and Su 2024b),
+          s = 2 and truncation 1 / n, exact: for text of which a part was edited or is human.
     delta : float
         Delta of ``"optimal"``: the model's largest probability is at most 1 - Delta. Small values
-        lose little anywhere.
+        suit nearly certain text, and lose much elsewhere: `power.tokens_needed` compares.
     weights : array_like, shape (n_marks,), optional
         Of ``"weighted"``, one per mark of `marks`; they must not depend on the marks.
     deduplicate : {"document", "corpus", "done"}
@@ -246,6 +250,13 @@ def _pivot_optimal(marks: Marks, delta: float, weights: FloatArray | None) -> _O
     return statistic, log_p, f"sum of h, Delta = {delta:g}"
 
 
+def _pivot_trgof(marks: Marks, delta: float, weights: FloatArray | None) -> _Outcome:
+    n = np.maximum(marks.lengths, 1)
+    statistic = truncated_divergence(Ragged(marks.values, marks.offsets), 2.0, 1 / n)
+    log_p = trgof_log_tail(statistic, n, 2.0, 1 / n)
+    return statistic, log_p, "truncated goodness of fit, s = 2, exact"
+
+
 def _bit_mean(marks: Marks, delta: float, weights: FloatArray | None) -> _Outcome:
     depth = marks.null.depth
     count = np.zeros(marks.n_documents)
@@ -274,6 +285,7 @@ _TESTS: dict[tuple[str, str], Callable[[Marks, float, FloatArray | None], _Outco
     ("uniform", "sum"): _pivot_sum,
     ("uniform", "log"): _pivot_log,
     ("uniform", "optimal"): _pivot_optimal,
+    ("uniform", "trgof"): _pivot_trgof,
     ("bits", "sum"): _bit_mean,
     ("bits", "weighted"): _bit_weighted,
 }

@@ -23,9 +23,9 @@ class Null:
     ----------
     kind : {"green", "uniform", "bits"}
         ``"green"``: 1 for a green token, 0 for another. ``"uniform"``: a pivot in (0, 1), near 1
-        where the text is watermarked. ``"bits"``: `depth` independent fair bits per token.
+        where the text is watermarked. ``"bits"``: `depth` independent bits per token.
     share : float
-        Probability of green.
+        Probability of green, or of a bit that is 1.
     greens, vocabulary : int, optional
         Where a green list has exactly `greens` of `vocabulary` tokens, distinct targets of one
         seed are draws without replacement; None where every token is coloured for itself.

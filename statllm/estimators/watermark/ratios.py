@@ -19,7 +19,7 @@ def log_ratios(marks: Marks, strength: ArrayLike) -> FloatArray:
 
     With strength Delta a pivot has the ratio exp(h_Delta(y)) of the least-favourable law (Li, Ruan,
     Wang, Long and Su 2024); a token is green with probability g + Delta (1 - g); and bit l of a
-    token is 1 with probability (1 + Delta w_l) / 2, where w falls from 1 to .1 over the layers.
+    token is 1 with probability g + Delta w_l (1 - g), where w falls from 1 to .1 over the layers.
     Where two keys are mixed, the ratio is the mixture of theirs. Where lists have a fixed size, g
     is the share of greens among the targets that the seed hasn't shown yet, so that the product of
     the ratios over a document has a mean of exactly 1 by chance.
@@ -130,6 +130,8 @@ def _of_greens(marks: Marks, strength: FloatArray) -> FloatArray:
 
 
 def _of_bits(marks: Marks, strength: FloatArray) -> FloatArray:
+    share = marks.null.share
     lean = np.multiply.outer(strength, np.linspace(1.0, 0.1, marks.null.depth))
-    found: FloatArray = np.log1p(lean * (2.0 * marks.values - 1)).sum(axis=1)
+    lift = np.log1p(lean * (1 - share) / share)  # of a bit that is 1
+    found: FloatArray = np.where(marks.values == 1, lift, np.log1p(-lean)).sum(axis=1)
     return found

@@ -178,4 +178,5 @@ def _running(values: FloatArray, marks: Marks) -> FloatArray:
     # a bet that was lost entirely stays lost, and must not spread to other documents
     total = np.cumsum(np.maximum(values, -1e4))
     before = np.concatenate([[0.0], total])[marks.offsets[:-1]]
-    return total - np.repeat(before, marks.lengths)
+    found: FloatArray = total - np.repeat(before, marks.lengths)
+    return found

@@ -18,13 +18,13 @@ class DetectionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    test: Literal["sum", "log", "optimal", "weighted"] = Field(
+    test: Literal["sum", "log", "optimal", "weighted", "trgof"] = Field(
         default="sum",
-        description="sum: exact for every scheme. log, optimal: of pivots (Gumbel). "
-        "weighted: of SynthID's layers.",
+        description="sum: exact for every scheme. log, optimal, trgof: of pivots (Gumbel), the "
+        "last for edited text. weighted: of SynthID's layers.",
     )
     delta: float = Field(
-        default=0.01,
+        default=0.05,
         gt=0,
         lt=1,
         description="Of test optimal: the model's largest probability is at most 1 - delta.",

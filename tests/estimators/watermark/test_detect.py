@@ -210,6 +210,19 @@ def test_what_does_not_fit_is_refused() -> None:
         make_scheme("magic")
 
 
+def test_trgof_finds_a_few_marked_tokens_among_many() -> None:
+    """Its p of uniform pivots is uniform, and one text in which a tenth is nearly 1 is found."""
+    rng = np.random.default_rng(8)
+    y = rng.uniform(size=(400, 100))
+    y[0, :10] = 1 - 1e-6 * rng.uniform(size=10)
+    n = np.arange(40_000)
+    offsets = np.arange(0, 40_001, 100)
+    marks = Marks(y.ravel(), n.astype(np.uint64), n, n, offsets, Null("uniform"))
+    found = detect(marks, "trgof")
+    assert found.log_p[0] < math.log(1e-6)
+    assert stats.kstest(np.exp(found.log_p[1:]), "uniform").pvalue > 1e-3
+
+
 def test_weighted_green_against_enumeration() -> None:
     marks = marks_of([[(i, i) for i in range(6)]], [1, 0, 1, 1, 0, 1])
     weights = np.array([1.0, 2.0, 3.0, 1.0, 5.0, 2.0])

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, stats
 
 from statllm.estimators.multiplicity import e_benjamini_hochberg
 from statllm.estimators.watermark.marks import FloatArray, Marks, Null
@@ -70,8 +70,10 @@ def test_ratios_of_pivots_have_mean_one() -> None:
 
 def test_ratios_of_greens_and_bits_have_mean_one_by_enumeration() -> None:
     bits = np.array(list(itertools.product([0, 1], repeat=6)), np.uint8)[None]
-    ratios = np.exp(log_ratios(marks_of(bits, Null("bits", depth=6)), 0.4))
-    assert ratios.mean() == pytest.approx(1, abs=1e-12)
+    for share in (0.5, 0.502):
+        ratios = np.exp(log_ratios(marks_of(bits, Null("bits", share, depth=6)), 0.4))
+        law = share ** bits[0].sum(axis=1) * (1 - share) ** (6 - bits[0].sum(axis=1))
+        assert ratios @ law == pytest.approx(1, abs=1e-12)
     orders = np.array(list(itertools.permutations([1, 1, 0, 0, 0])), np.uint8)
     null = Null("green", 0.4, greens=2, vocabulary=5)
     marks = marks_of(orders, null, np.zeros(orders.size, np.uint64))
@@ -113,9 +115,7 @@ def test_against_products_written_out() -> None:
 
 
 def test_greens_against_a_beta_mixture() -> None:
-    """A dense grid is the mixture over p uniform on (g, 1), of which the beta law knows the mean."""
-    from scipy import stats
-
+    """A dense grid is the mixture over p uniform on (g, 1), whose mean the beta law knows."""
     rng = np.random.default_rng(3)
     green = (rng.random((1, 200)) < 0.4).astype(np.uint8)
     marks = marks_of(green, Null("green", 0.25))
@@ -152,9 +152,7 @@ def check_size(kind: str, documents: int, seed: int) -> None:
     log_p = []
     for _ in range(max(documents // 2000, 1)):
         marks = fair_marks(kind, min(documents, 2000), 500, rng)
-        found = e_process(marks, deduplicate="done")
-        log_p.append(found.log_p)
-        assert np.exp(found.last).mean() < 1.5  # heavy-tailed: its mean is 1, rarely seen
+        log_p.append(e_process(marks, deduplicate="done").log_p)
     smallest = np.concatenate(log_p)
     for alpha in (0.05, 0.01, 0.001):
         rate = np.mean(smallest <= math.log(alpha))

@@ -16,6 +16,7 @@ from statllm.ragged import Ragged
 
 _TABLE = 1_000_003
 _LM_TABLE_SEED = 2971215073
+_SEEDINGS = ("lefthash", "selfhash", "additive", "minhash", "skipgram")
 _CANDIDATES = 40  # that self-hash generation tries
 _CACHE_BYTES = 1 << 28
 
@@ -26,8 +27,10 @@ class Kgw:
 
     Left-hash seeds on the last token alone, whatever the context's width (in transformers, too,
     though its documentation says that wider is sturdier); self-hash on the smallest product of
-    hashes over the window, the scored token included. The lists are those of PyTorch's CPU
-    generator: text that was generated on a GPU has other lists, and no detector on a CPU finds it.
+    hashes over the window, the scored token included. Of lm-watermarking alone are additive (the
+    sum of the context), minhash (the smallest hash in it) and skipgram (its first token's hash).
+    The lists are those of PyTorch's CPU generator: text that was generated on a GPU has other
+    lists, and no detector on a CPU finds it.
 
     Parameters
     ----------
@@ -39,10 +42,10 @@ class Kgw:
         ``greenlist_ratio`` or gamma.
     bias : float
         delta, of generation alone.
-    seeding : {"lefthash", "selfhash"}
+    seeding : {"lefthash", "selfhash", "additive", "minhash", "skipgram"}
     context_width : int
     flavour : {"transformers", "lm-watermarking"}
-        They differ in the table that self-hash uses.
+        They differ in the table of hashes, which self-hash uses.
 
     Raises
     ------
@@ -61,7 +64,7 @@ class Kgw:
     key: int = field(default=15485863, repr=False)
     share: float = 0.25
     bias: float = 2.0
-    seeding: Literal["lefthash", "selfhash"] = "lefthash"
+    seeding: Literal["lefthash", "selfhash", "additive", "minhash", "skipgram"] = "lefthash"
     context_width: int = 1
     flavour: Literal["transformers", "lm-watermarking"] = "transformers"
     name = "kgw"
@@ -72,12 +75,14 @@ class Kgw:
             raise ValueError(f"vocabulary must be at least 2, not {self.vocabulary}")
         if not 0 < self.share < 1 or not 0 < self.greens < self.vocabulary:
             raise ValueError(f"share must leave green and other tokens, not {self.share}")
-        if self.seeding not in ("lefthash", "selfhash"):
-            raise ValueError(f"seeding must be 'lefthash' or 'selfhash', not {self.seeding!r}")
+        if self.seeding not in _SEEDINGS:
+            raise ValueError(f"seeding must be one of {_SEEDINGS}, not {self.seeding!r}")
         if self.flavour not in ("transformers", "lm-watermarking"):
             raise ValueError(
                 f"flavour must be 'transformers' or 'lm-watermarking', not {self.flavour!r}"
             )
+        if self.flavour == "transformers" and self.seeding not in _SEEDINGS[:2]:
+            raise ValueError(f"seeding {self.seeding!r} is lm-watermarking's alone; set flavour")
         if self.context_width < 1:
             raise ValueError(f"context_width must be at least 1, not {self.context_width}")
 
@@ -92,10 +97,10 @@ class Kgw:
         positions = np.arange(len(flat)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
         first = self.context_width - (self.seeding == "selfhash")
         scored = np.flatnonzero(positions >= first)
-        if self.seeding == "lefthash":
-            seeds, values = self._left(flat, scored)
-        else:
+        if self.seeding == "selfhash":
             seeds, values = self._self(flat, scored)
+        else:
+            seeds, values = self._context(flat, scored)
         lengths = np.maximum(tokens.lengths - first, 0)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         null = Null("green", self.greens / self.vocabulary, self.greens, self.vocabulary)
@@ -105,8 +110,8 @@ class Kgw:
         """Return the next token's law with green logits raised by `bias`."""
         if len(prefix) < self.context_width:
             return np.asarray(probabilities, np.float64)
-        if self.seeding == "lefthash":
-            seed = np.array([_low_bits(self.key * int(prefix[-1]))], np.uint64)
+        if self.seeding != "selfhash":
+            seed, _ = self._seeds(np.asarray(prefix, np.int64), np.array([len(prefix)]))
             bits = _rows(seed, self.greens, self.vocabulary)[0]
             green = np.unpackbits(bits, bitorder="little")[: self.vocabulary].astype(bool)
         else:
@@ -118,13 +123,35 @@ class Kgw:
         raised = np.where(green, probabilities * np.exp(self.bias), probabilities)
         return np.asarray(raised / raised.sum(), np.float64)
 
-    def _left(
+    def _context(
         self, flat: IntArray, scored: IntArray
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-        contexts, inverse = np.unique(flat[scored - 1], return_inverse=True)
-        seeds = np.array([_low_bits(self.key * int(token)) for token in contexts], np.uint64)
+        """Seeds and colours where the context alone makes the list."""
+        seeds, inverse = self._seeds(flat, scored)
         values = _looked_up(seeds, inverse, flat[scored], self.greens, self.vocabulary)
         return seeds[inverse], values
+
+    def _seeds(self, flat: IntArray, scored: IntArray) -> tuple[NDArray[np.uint64], IntArray]:
+        """Distinct seeds of the contexts before `scored`, and which one each has."""
+        if self.seeding == "lefthash":
+            code = flat[scored - 1]
+        elif self.seeding == "additive":
+            code = np.sum([flat[scored - i - 1] for i in range(self.context_width)], axis=0)
+        elif self.seeding == "skipgram":
+            code = self._hashes(flat)[scored - self.context_width]
+        else:
+            hashes = self._hashes(flat)
+            code = np.min([hashes[scored - i - 1] for i in range(self.context_width)], axis=0)
+        distinct, inverse = np.unique(code, return_inverse=True)
+        factor = self.key if self.seeding in ("lefthash", "additive") else 1
+        seeds = [_low_bits(factor * int(number)) for number in distinct]
+        return np.array(seeds, np.uint64), inverse
+
+    def _hashes(self, flat: IntArray) -> IntArray:
+        """Hashes of key times token, in 64 bits that wrap."""
+        with np.errstate(over="ignore"):
+            salted = np.uint64(self.key).view(np.int64) * flat
+        return _hash_table(_LM_TABLE_SEED)[salted % _TABLE] + 1
 
     def _self(
         self, flat: IntArray, scored: IntArray

@@ -197,10 +197,10 @@ def test_optimal_score(delta: float, golden: list[float]) -> None:
 @pytest.mark.parametrize("delta", [0.001, 0.05, 0.3, 0.5])
 @pytest.mark.parametrize("n", [5, 50, 400])
 def test_optimal_tail_against_simulation(n: int, delta: float) -> None:
-    """Plain down to 1e-3; far out by importance sampling from the tilted law, built here."""
+    """Plain down to 1 %; far out by importance sampling from the tilted law, built here."""
     rng = np.random.default_rng(n)
-    sums = nulls.optimal_score(rng.uniform(size=(100_000, n)), delta).sum(axis=1)
-    for p in (0.5, 0.1, 0.01, 1e-3):
+    sums = nulls.optimal_score(rng.uniform(size=(30_000, n)), delta).sum(axis=1)
+    for p in (0.5, 0.1, 0.01):
         s = float(np.quantile(sums, 1 - p))
         share = float(np.mean(sums >= s))
         error = math.sqrt(share / len(sums))
@@ -209,7 +209,7 @@ def test_optimal_tail_against_simulation(n: int, delta: float) -> None:
     # exp(h) is itself a density, so with theta = 1 the weights are exp(-S)
     grid = np.linspace(0, 1, 200_001)[1:-1]
     law = np.exp(nulls.optimal_score(grid, delta))
-    draws = rng.choice(grid, size=(20_000, n), p=law / law.sum())
+    draws = rng.choice(grid, size=(5_000, n), p=law / law.sum())
     tilted = nulls.optimal_score(draws, delta).sum(axis=1)
     s = float(np.quantile(tilted, 0.5))
     weights = np.where(tilted >= s, np.exp(-(tilted - s)), 0.0)

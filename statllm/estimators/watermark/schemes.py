@@ -13,6 +13,9 @@ _PRF = "statllm.estimators.watermark.prf."
 SCHEMES: dict[str, tuple[str, str]] = {
     "kgw": ("kgw", "Kgw"),
     "unigram": ("unigram", "Unigram"),
+    "sbw": ("bernoulli_green", "Sbw"),
+    "vllm-red-green": ("bernoulli_green", "VllmRedGreen"),
+    "dipmark": ("dipmark", "Dipmark"),
     "vllm-gumbel": ("vllm_gumbel", "VllmGumbel"),
     "vllm-dual-gumbel": ("vllm_gumbel", "VllmDualGumbel"),
     "sglang-gumbel": ("sglang_gumbel", "SglangGumbel"),

@@ -28,13 +28,16 @@ OPTIONS = {
     "permute-flip": {"vocabulary": 500, "ngram": 2, "start": 4, "key": 42},
     "textseal-gumbel": {"ngram": 2, "key": 42},
     "inverse-transform": {"vocabulary": 500, "key": 42},
+    "vllm-red-green": {"key": 42},
+    "sbw": {"key": 42},
+    "dipmark": {"vocabulary": 500, "key": 42},
 }
 
 
 #: Those that read contexts of more tokens than none: five random ones come first.
 PROMPTED = (
     "kgw", "sglang-gumbel", "three-bricks-gumbel", "permute-flip", "textseal-gumbel",
-    "inverse-transform",
+    "inverse-transform", "dipmark",
 )  # fmt: skip
 
 

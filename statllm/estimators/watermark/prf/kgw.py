@@ -151,7 +151,8 @@ class Kgw:
         """Hashes of key times token, in 64 bits that wrap."""
         with np.errstate(over="ignore"):
             salted = np.uint64(self.key).view(np.int64) * flat
-        return _hash_table(_LM_TABLE_SEED)[salted % _TABLE] + 1
+        hashes: IntArray = _hash_table(_LM_TABLE_SEED)[salted % _TABLE] + 1
+        return hashes
 
     def _self(
         self, flat: IntArray, scored: IntArray

@@ -37,7 +37,8 @@ class SynthId:
     ngram : int
         ``ngram_len``: the context's tokens and the scored one.
     flavour : {"transformers", "deepmind"}
-        Hashing: of transformers (and MarkLLM), or of DeepMind's repository since 2025.
+        Hashing: of transformers (MarkLLM and synthid-text 0.2.1 have the same), or of DeepMind's
+        repository after that release.
     table_seed : int
         ``sampling_table_seed``, of transformers.
     leaves : int
@@ -114,7 +115,7 @@ class SynthId:
         law = np.asarray(probabilities, np.float64)
         for layer in range(bits.shape[1]):
             one = bits[:, layer] == 1
-            mass = float(law[one].sum())
+            mass = min(float(law[one].sum()), 1.0)  # rounding may pass 1: no negative law
             lost = 1 - mass
             won = (1 - lost**self.leaves) / mass if mass > 0 else 0.0
             law = law * np.where(one, won, lost ** (self.leaves - 1))

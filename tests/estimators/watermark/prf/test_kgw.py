@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,6 +85,33 @@ def test_counts_at_a_vocabulary_of_32_000() -> None:
     assert greens(seeding="additive", context_width=4, flavour=lm) == [50, 48, 43]
 
 
+@pytest.mark.parametrize("seeding", ["additive", "minhash", "skipgram"])
+@pytest.mark.parametrize("width", [1, 4])
+def test_contexts_of_lm_watermarking_against_pytorch(seeding: str, width: int) -> None:
+    """Its recipe in PyTorch: products wrap, the table is a permutation of 1,000,003 numbers."""
+    vocabulary, key = 300, 3_000_000_000_000_007
+    generator = torch.Generator().manual_seed(2971215073)
+    table = torch.randperm(1_000_003, generator=generator)
+    recipes = {
+        "additive": lambda context: key * int(context.sum()),
+        "minhash": lambda context: int((table[(key * context) % 1_000_003] + 1).min()),
+        "skipgram": lambda context: int(table[(key * context[0]) % 1_000_003] + 1),
+    }
+    ids = torch.from_numpy(np.random.default_rng(width).integers(0, vocabulary, 50))
+    scheme = Kgw(
+        vocabulary,
+        key,
+        seeding=seeding,
+        context_width=width,
+        flavour="lm-watermarking",  # type: ignore[arg-type]
+    )
+    values = scheme.marks(Ragged.from_lists([ids.numpy()], np.int64)).values
+    for t in range(width, 50):
+        seed = recipes[seeding](ids[t - width : t]) % (2**64 - 1)
+        order = torch.randperm(vocabulary, generator=torch.Generator().manual_seed(seed))
+        assert values[t - width] == (int(ids[t]) in order[:75].tolist())
+
+
 @pytest.mark.parametrize("seeding", ["lefthash", "selfhash"])
 def test_written_law_is_that_of_transformers(seeding: str) -> None:
     """Their processor raises logits; self-hash tries the 40 likeliest tokens alone."""
@@ -135,7 +163,7 @@ def test_p_is_the_binomial_tail_of_distinct_pairs() -> None:
     ids = np.concatenate([ids, ids])
     marks = scheme.marks(Ragged.from_lists([ids], np.int64))
     count = int(deduplicated(marks).values.sum())
-    distinct = len({(int(a), int(b)) for a, b in zip(ids[:-1], ids[1:], strict=True)})
+    distinct = len({(int(a), int(b)) for a, b in pairwise(ids)})
     found = detect(marks)
     assert found.n_scored[0] == distinct
     expected = stats.binom.logsf(count - 1, distinct, 0.25)

@@ -118,6 +118,8 @@ def read_jsonl(path: str | Path, columns: Mapping[str, str] | None = None) -> pa
                 continue
             try:
                 row = json.loads(line)
+                if b"\\u" in line:  # a half of a pair of surrogates isn't text
+                    json.dumps(row, ensure_ascii=False).encode()
             except ValueError as error:
                 raise InputError(f"{path} line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):

@@ -106,7 +106,7 @@ def load_model(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model.to(device)  # type: ignore[arg-type]
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
         reason = str(error).splitlines()[0]
         raise InputError(f"model {source} can't be put on device '{device}': {reason}") from error
     model.train(False)

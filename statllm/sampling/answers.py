@@ -60,7 +60,7 @@ def read_answer(body: str, chat: bool) -> Answer:
     """
     try:
         whole = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedAnswer("the answer isn't JSON") from error
     choices = whole.get("choices") if isinstance(whole, dict) else None
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
@@ -68,7 +68,7 @@ def read_answer(body: str, chat: bool) -> Answer:
     choice, reason = choices[0], choices[0].get("finish_reason")
     if not isinstance(reason, str) or reason in _BROKEN_OFF:
         raise MalformedAnswer(f"the answer isn't finished: finish_reason is {reason!r}")
-    ids = _list_of(choice.get("token_ids"), int, "token_ids")
+    ids = _ids(choice.get("token_ids"), "token_ids")
     logprobs = _logprobs(choice.get("logprobs"), chat)
     if ids is not None and logprobs is not None and len(ids) != len(logprobs):
         raise MalformedAnswer(f"the answer has {len(ids)} tokens, {len(logprobs)} logprobs")
@@ -78,10 +78,10 @@ def read_answer(body: str, chat: bool) -> Answer:
     return Answer(
         text=_text(choice, chat),
         finish_reason=reason,
-        n_tokens=len(ids) if ids is not None else told if isinstance(told, int) else None,
+        n_tokens=len(ids) if ids is not None else told if _is_int32(told) else None,
         token_ids=ids,
         logprobs=logprobs,
-        prompt_token_ids=_list_of(place.get("prompt_token_ids"), int, "prompt_token_ids"),
+        prompt_token_ids=_ids(place.get("prompt_token_ids"), "prompt_token_ids"),
     )
 
 
@@ -115,6 +115,19 @@ def _logprobs(given: Any, chat: bool) -> list[float] | None:
     if values is not None and any(math.isnan(value) or value > 1e-3 for value in values):
         raise MalformedAnswer("the answer's logprobs aren't log-probabilities")
     return values
+
+
+def _ids(given: Any, name: str) -> list[int] | None:
+    """Token ids that the table's columns can hold."""
+    ids = _list_of(given, int, name)
+    if ids is not None and not all(map(_is_int32, ids)):
+        raise MalformedAnswer(f"the answer's {name} can't be read")
+    return ids
+
+
+def _is_int32(value: Any) -> bool:
+    """Whether it is a whole number from 0 that fits 32 bits."""
+    return isinstance(value, int) and 0 <= value < 2**31
 
 
 def _list_of(given: Any, kind: type | tuple[type, ...], name: str) -> list[Any] | None:

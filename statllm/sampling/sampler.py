@@ -14,7 +14,7 @@ from statllm.generations import SAMPLE_COLUMNS, Generations
 from statllm.sampling.failures import Failure, SamplesMissing, missing_samples, write_failures
 from statllm.sampling.progress import SamplingProgress
 from statllm.sampling.settings import SamplingSettings
-from statllm.sampling.shards import SAMPLED_COLUMNS, Shards, sampled_rows
+from statllm.sampling.shards import SAMPLED_COLUMNS, Shards, check_output, sampled_rows
 from statllm.sampling.stopping import (
     STOP_COLUMNS,
     check_scoring,
@@ -118,6 +118,8 @@ def sample(
     scoring = (scoring or ScoringSettings()) if settings.stop else None
     prompts = check_prompts(prompts, scoring)
     path = None if out is None else Path(out)
+    if path is not None:
+        check_output(path)
     backend, digest, label = open_backend(model, settings)
     # a server's answers cost time and money: they are kept before their shard is complete
     keep_answers: Callable[[Path | None], None] | None = getattr(backend, "begin", None)

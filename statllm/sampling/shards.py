@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -106,6 +107,15 @@ def _offsets(lengths: npt.NDArray[np.int32]) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
 
 
+def check_output(out: Path) -> None:
+    """Raise `InputError` where a file can't be written: before a model is loaded, not after."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder, a file was expected")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {out}: {above} isn't a folder that can be written to")
+
+
 class Shards:
     """Runs of `size` prompts, each complete in its file ``<out>.shards/shard-<number>.parquet``.
 
@@ -133,8 +143,7 @@ class Shards:
         self.model_digest, self.scoring = model_digest, scoring
         self.folder = None
         if out is not None:
-            if out.is_dir():
-                raise InputError(f"{out} is a folder, a file was expected")
+            check_output(out)
             self.folder = out.with_name(f"{out.name}.shards")
             sweep_temporary(self.folder)
 

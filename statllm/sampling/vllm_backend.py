@@ -75,7 +75,6 @@ class VllmBackend:
             arguments["enable_chunked_prefill"] = False
         arguments |= engine_arguments(settings.engine)
         self.tokenizer = load_tokenizer(folder)
-        self.longest = longest_sequence(AutoConfig.from_pretrained(folder))
         generation = (
             GenerationConfig.from_pretrained(folder)
             if (folder / "generation_config.json").is_file()
@@ -86,6 +85,10 @@ class VllmBackend:
             self.llm = LLM(str(folder), **arguments)
         except (TypeError, ValueError, RuntimeError) as error:  # the last: its processes failed
             raise InputError(f"vLLM doesn't start: {error}") from error
+        # an engine argument may allow less than the model; vLLM then cuts responses short
+        served = self.llm.llm_engine.vllm_config.model_config.max_model_len
+        positions = longest_sequence(AutoConfig.from_pretrained(folder))
+        self.longest = served if positions is None else min(positions, served)
         self.adapter: LoRARequest | None = None
         if adapter is not None:
             self.adapter = LoRARequest("adapter", 1, str(adapter.folder.resolve()))
@@ -189,6 +192,11 @@ def engine_arguments(pairs: Sequence[str]) -> dict[str, Any]:
     arguments = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
+        if key == "logprobs_mode" and value != "raw_logprobs":
+            raise InputError(
+                f"engine argument {pair!r}: recorded log-probabilities are the model's own, which "
+                "is raw_logprobs"
+            )
         if not sign or not key.isidentifier():
             raise InputError(f"engine argument {pair!r} isn't KEY=VALUE")
         try:

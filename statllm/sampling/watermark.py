@@ -10,6 +10,8 @@ import pyarrow as pa
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from statllm.estimators.watermark.prf.sglang_gumbel import SglangGumbel
+from statllm.estimators.watermark.prf.synthid import SynthId
 from statllm.estimators.watermark.prf.vllm_gumbel import VllmDualGumbel, VllmGumbel
 from statllm.models import load_model, load_tokenizer, stop_ids
 from statllm.sampling.encode import decode_texts, encode_prompts, longest_sequence
@@ -33,12 +35,12 @@ class WatermarkProcessor(LogitsProcessor):
         Tokens of the (padded) prompt, which every row of `generate`'s input has.
     prompt_is_context : bool, optional
         Whether the prompt's tokens count as context. Default: as the scheme's own engine has it,
-        not for vLLM's, else yes.
+        not for vLLM's and SynthID, else yes.
     temperature : float
         Divides the logits before.
     skip_repeated : bool
-        Leave a context alone that the response had before, as serving engines do: the same
-        context would draw the same token. Contexts are as wide as the scheme's.
+        Leave a context alone that the response had before, where the scheme's own engine does
+        (vLLM, SGLang, SynthID): the same context would draw the same token.
 
     Raises
     ------
@@ -67,10 +69,9 @@ class WatermarkProcessor(LogitsProcessor):
             raise ValueError(f"temperature must be positive, not {temperature}")
         self.scheme, self.prompt_length, self.temperature = scheme, prompt_length, temperature
         if prompt_is_context is None:
-            prompt_is_context = not isinstance(scheme, (VllmGumbel, VllmDualGumbel))
+            prompt_is_context = not isinstance(scheme, (VllmGumbel, VllmDualGumbel, SynthId))
         self.start = 0 if prompt_is_context else prompt_length
-        width = getattr(scheme, "context_width", None) or getattr(scheme, "ngram", 1) - 1
-        self.width = int(width) if skip_repeated else 0
+        self.width = _remembered_width(scheme) if skip_repeated else 0
         self._seen: list[set[tuple[int, ...]]] = []
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
@@ -91,6 +92,13 @@ class WatermarkProcessor(LogitsProcessor):
             with np.errstate(divide="ignore"):
                 out[row] = torch.from_numpy(np.log(law)).to(out)
         return out
+
+
+def _remembered_width(scheme: Scheme) -> int:
+    """Tokens of the contexts that the scheme's engine marks once only; 0 if it marks all."""
+    if isinstance(scheme, (VllmGumbel, VllmDualGumbel, SglangGumbel)):
+        return scheme.context_width
+    return scheme.ngram - 1 if isinstance(scheme, SynthId) else 0
 
 
 def sample_watermarked(

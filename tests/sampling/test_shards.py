@@ -159,6 +159,14 @@ def test_an_output_that_is_a_folder_is_refused_first(
     assert not any(tmp_path.iterdir())
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_model_is_loaded(
+    prompts: pa.Table, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write .*file/out.parquet"):
+        sample(tmp_path / "nowhere", prompts, SETTINGS, out=tmp_path / "file" / "out.parquet")
+
+
 def test_travelling_columns_and_order(llama: Path, many: pa.Table, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"shard_size": 17})
     table = sample(llama, many, settings, out=tmp_path / "out.parquet")

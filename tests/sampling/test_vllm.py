@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from statllm.sampling.backend import Backend
     from statllm.sampling.decode import Decoded
 
-ENGINE = ("enforce_eager=true", "max_model_len=256", "block_size=32")
+ENGINE = ("enforce_eager=true", "max_model_len=250", "block_size=32")
 needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM isn't installed")
 
 
@@ -202,6 +202,16 @@ def test_where_responses_end(vllm: VllmBackend) -> None:
     assert all(one.stopped for one in shorter if one.token_ids[-1] == end)
 
 
+@pytest.mark.vllm_ci
+@needs_vllm
+def test_a_prompt_that_the_engine_would_cut_short_is_refused(vllm: VllmBackend) -> None:
+    """The model has 256 positions, the engine is told to use 250, and responses may take 80."""
+    fits, too_long = (" ".join(["7"] * count) for count in (170, 171))
+    assert len(vllm.encode(["a"], [fits])[0]) == 170
+    with pytest.raises(InputError, match="'a' has 171 tokens.* 250 positions"):
+        vllm.encode(["a"], [too_long])
+
+
 # ---- engine arguments ---------------------------------------------------------------------------
 
 
@@ -279,6 +289,8 @@ def test_an_engine_that_cannot_start_is_an_input_error() -> None:
 def test_engine_arguments_that_cannot_be_meant() -> None:
     with pytest.raises(InputError, match="isn't KEY=VALUE"):
         engine_arguments(["tensor_parallel_size"])
+    with pytest.raises(InputError, match="log-probabilities are the model's own"):
+        engine_arguments(["logprobs_mode=processed_logprobs"])
     with pytest.raises(InputError, match="backend vllm"):
         sample(model_path(), problems("test", 1, 0), SamplingSettings(engine=("a=1",)))
     with pytest.raises(InputError, match="needs a model folder"):

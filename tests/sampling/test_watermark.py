@@ -136,3 +136,24 @@ def test_repeated_contexts_are_left_alone() -> None:
     assert torch.isinf(processor(torch.tensor([[3]]), logits)).sum() == 4
     assert torch.isinf(processor(torch.tensor([[3, 2]]), logits)).sum() == 4
     assert torch.equal(processor(torch.tensor([[3, 2, 4, 2]]), logits), logits)
+
+
+def test_green_lists_hold_in_repeated_contexts() -> None:
+    """As transformers' own processor has it: no context is left out."""
+    scheme = make_scheme("kgw", vocabulary=5, context_width=1, share=0.4)
+    processor = WatermarkProcessor(scheme, prompt_length=1)
+    logits = torch.zeros(1, 5)
+    first = processor(torch.tensor([[3]]), logits)
+    assert not torch.equal(first, first.mean().expand_as(first))
+    assert torch.equal(processor(torch.tensor([[3, 2, 3]]), logits), first)
+
+
+@pytest.mark.parametrize("name", ["vllm-gumbel", "synthid"])
+def test_the_prompt_is_no_context_of_some(name: str) -> None:
+    scheme = make_scheme(name, key=(5, 6, 7) if name == "synthid" else 5)
+    logits = torch.linspace(0, 1, 9)[None]
+    marked = [
+        WatermarkProcessor(scheme, prompt_length=4)(torch.tensor([prompt]), logits)
+        for prompt in ([1, 2, 3, 4], [8, 7, 6, 5])
+    ]
+    assert torch.equal(*marked)

@@ -201,7 +201,10 @@ def _body(**choice: Any) -> str:
         (_body(finish_reason=None), "isn't finished"),
         (_body(finish_reason="abort"), "isn't finished"),
         (_body(text=7), "isn't text"),
+        ("[" * 100_000, "isn't JSON"),
         (_body(token_ids=["a"]), "token_ids can't be read"),
+        (_body(token_ids=[2**31]), "token_ids can't be read"),
+        (_body(prompt_token_ids=[-1]), "prompt_token_ids can't be read"),
         (_body(token_ids=[1], logprobs={"token_logprobs": [-1, -2]}), "1 tokens, 2 logprobs"),
         (_body(logprobs={"token_logprobs": [0.5]}), "aren't log-probabilities"),
         (_body(logprobs={"token_logprobs": [None]}), "logprobs can't be read"),
@@ -211,6 +214,13 @@ def _body(**choice: Any) -> str:
 def test_malformed_answers(body: str, message: str) -> None:
     with pytest.raises(MalformedAnswer, match=message):
         read_answer(body, chat=False)
+
+
+@pytest.mark.parametrize("told", [-1, 2**31, 1.5, "7", None])
+def test_numbers_of_tokens_that_cannot_be(told: object) -> None:
+    body = {"choices": [{"text": "w1", "finish_reason": "stop"}]}
+    whole = json.dumps({**body, "usage": {"completion_tokens": told}})
+    assert read_answer(whole, chat=False).n_tokens is None
 
 
 def test_halves_of_surrogate_pairs() -> None:

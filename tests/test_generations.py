@@ -138,6 +138,8 @@ def test_files_that_are_refused_and_how(tmp_path: Path) -> None:
     good = '{"prompt_id": "a", "answer": ["1"]}\n'
     with pytest.raises(InputError, match=r"g\.jsonl line 3 is not JSON"):
         read(tmp_path, "g.jsonl", good + "\n" + '{"prompt_id": "b", "answer": ["1"')
+    with pytest.raises(InputError, match=r"line 1 is not JSON: .*surrogates"):
+        read(tmp_path, "g.jsonl", r'{"prompt_id": "half \ud83d", "answer": ["1"]}')
     with pytest.raises(InputError, match=r"line 2 is not an object but a list"):
         read(tmp_path, "g.jsonl", good + "[1]\n")
     with pytest.raises(InputError, match=r"line 2: column 'reward' holds a list"):

@@ -8,14 +8,17 @@ large, so the tail is accurate however small it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from statllm.ragged import FloatArray, IntArray
 
-_SPAN = 14.0  # standard deviations of the tilted law on either side
+_OUTSIDE = 42.0  # the tilted law has less than exp(-42) = 6e-19 on either side of a window
+_TRIM = 1e-24
+_REACH = 4.0  # standard deviations above its middle that a tilted law is read
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Window:
         The window's first number.
     law : ndarray
         Q(start), Q(start + 1), ...
-    sd : float
+    mean, sd : float
         Of the tilted law.
     """
 
@@ -38,18 +41,26 @@ class Window:
     cumulant: float
     start: int
     law: FloatArray
+    mean: float
     sd: float
 
-    def log_tails(self) -> FloatArray:
-        """Return log P(S >= j) for every j of the window, accurate around its middle."""
+    def log_tails(self, numbers: IntArray | None = None) -> FloatArray:
+        """Return log P(S >= j) for given j, or every j of the window; accurate near its middle."""
+        if numbers is None:
+            numbers = self.start + np.arange(len(self.law))
+        at = np.clip(numbers - self.start, 0, len(self.law))
+        with np.errstate(divide="ignore"):
+            logs = np.log(self._above[at])
+        found: FloatArray = self.cumulant - self.tilt * (self.start + at) + logs
+        return np.minimum(found, 0.0)
+
+    @cached_property
+    def _above(self) -> FloatArray:
+        """sum_i exp(-t i) Q(j + i) for every j of the window, and 0 behind its end."""
         from scipy import signal
 
-        decay = math.exp(-self.tilt)
-        above = signal.lfilter([1.0], [1.0, -decay], self.law[::-1])[::-1]
-        numbers = self.start + np.arange(len(self.law))
-        with np.errstate(divide="ignore"):
-            found: FloatArray = self.cumulant - self.tilt * numbers + np.log(above)
-        return np.minimum(found, 0.0)
+        found = signal.lfilter([1.0], [1.0, -math.exp(-self.tilt)], self.law[::-1])
+        return np.append(found[::-1], 0.0)
 
 
 def tilted_window(t: float, laws: Sequence[FloatArray], times: IntArray) -> Window:
@@ -63,6 +74,8 @@ def tilted_window(t: float, laws: Sequence[FloatArray], times: IntArray) -> Wind
     times : ndarray of int
         How many summands there are of each kind.
     """
+    from scipy import fft
+
     cumulant = mean = variance = 0.0
     tilted = []
     for law, n in zip(laws, times, strict=True):
@@ -73,18 +86,57 @@ def tilted_window(t: float, laws: Sequence[FloatArray], times: IntArray) -> Wind
         mean += int(n) * centre
         variance += int(n) * float(weights @ (x - centre) ** 2)
         tilted.append(weights)
-    # modulo `size` the law keeps its shape: what wraps around is beyond _SPAN
     sd = math.sqrt(variance)
-    size = 1 << max(6, math.ceil(math.log2(2 * _SPAN * sd + 2)))
+    low, high = _ends(tilted, times, sd)
+    size = fft.next_fast_len(max(64, high - low + 1), real=True)
     transform = np.ones(size // 2 + 1, np.complex128)
     for weights, n in zip(tilted, times, strict=True):
         wrapped = np.bincount(np.arange(len(weights)) % size, weights, size)
-        transform *= np.fft.rfft(wrapped) ** int(n)
-    law = np.maximum(np.fft.irfft(transform, size), 0.0)
-    most = sum((len(law) - 1) * int(n) for law, n in zip(laws, times, strict=True))
-    start = max(0, int(mean) - size // 2)
-    stop = min(most + 1, start + size)
-    return Window(t, cumulant, start, law[np.arange(start, stop) % size], sd)
+        factor = np.fft.rfft(wrapped)
+        matters = np.abs(factor) > math.exp(-_OUTSIDE / int(n))  # few do
+        transform[~matters] = 0.0
+        transform[matters] *= factor[matters] ** int(n)
+    law = np.maximum(np.fft.irfft(transform, size), 0.0)  # modulo `size`, where little wraps around
+    return Window(t, cumulant, low, law[np.arange(low, high + 1) % size], mean, sd)
+
+
+def _ends(laws: Sequence[FloatArray], times: IntArray, sd: float) -> tuple[int, int]:
+    """Between which numbers a sum lies but for `_OUTSIDE`, by Chernoff's bound at a few tilts."""
+    most = int(np.dot([len(law) - 1 for law in laws], times))
+    least_above, least_below = float(most), float(most)
+    for step in math.sqrt(2 * _OUTSIDE) / max(sd, 1e-3) * 2.0 ** np.arange(-3, 2):
+        up = float(np.dot([_tilt(law, step)[0] for law in laws], times))
+        down = float(np.dot([_tilt(law[::-1], step)[0] for law in laws], times))
+        least_above = min(least_above, (up + _OUTSIDE) / step)
+        least_below = min(least_below, (down + _OUTSIDE) / step)
+    return max(0, most - math.ceil(least_below)), min(most, math.ceil(least_above))
+
+
+def windows(
+    places: FloatArray, laws: Sequence[FloatArray], times: IntArray
+) -> Iterator[tuple[IntArray, Window]]:
+    """Yield windows of tilted laws, and which `places` each of them serves.
+
+    The first, not tilted, serves places up to 4 standard deviations above the mean; a following one
+    has the lowest place left as its mean. No place may be the sum's largest number or above it.
+
+    Parameters
+    ----------
+    places : ndarray, shape (m,)
+    laws, times
+        As for `tilted_window`.
+    """
+    left = np.argsort(places, kind="stable")
+    tilt = 0.0
+    while len(left):
+        window = tilted_window(tilt, laws, times)
+        top = window.mean + _REACH * window.sd
+        reach = max(int(np.searchsorted(places[left], top, "right")), 1 if tilt > 0 else 0)
+        if reach:
+            yield left[:reach], window
+        left = left[reach:]
+        if len(left):
+            tilt = saddle(float(places[left[0]]), laws, times)
 
 
 def saddle(s: float, laws: Sequence[FloatArray], times: IntArray) -> float:
@@ -97,27 +149,34 @@ def saddle(s: float, laws: Sequence[FloatArray], times: IntArray) -> float:
     return _root(lack)
 
 
-def lattice_tail(s: float, laws: Sequence[FloatArray], times: IntArray) -> float:
-    """Return log P(S >= s) of a sum of independent numbers 0, 1, 2, ...
+def lattice_tails(s: FloatArray, laws: Sequence[FloatArray], times: IntArray) -> FloatArray:
+    """Return log P(S >= s) of a sum of independent numbers 0, 1, 2, ... for many s.
 
-    Parameters as for `tilted_window`.
+    Parameters
+    ----------
+    s : ndarray, shape (m,)
+    laws, times
+        As for `tilted_window`.
     """
-    s = math.ceil(s - 1e-9)
-    ends = [np.flatnonzero(law)[[0, -1]] for law in laws]
-    least, most = (int(np.dot([end[i] for end in ends], times)) for i in (0, 1))
-    if s <= least:
-        return 0.0
-    if s > most:
-        return -math.inf
-    if s == most:
-        tops = [math.log(law[end[1]]) for law, end in zip(laws, ends, strict=True)]
-        return float(np.dot(tops, times))
+    s = np.ceil(s - 1e-9)
+    ends = np.array([np.flatnonzero(law)[[0, -1]] for law in laws]).reshape(-1, 2)
+    least, most = (times @ ends).tolist()
+    out = np.where(s <= least, 0.0, -np.inf)
+    out[np.isnan(s)] = np.nan
+    tops = [math.log(law[end[1]]) for law, end in zip(laws, ends, strict=True)]
+    out[(s == most) & (s > least)] = float(np.dot(tops, times))
     mean = float(np.dot([float(law @ np.arange(len(law))) for law in laws], times))
-    if s <= mean:  # the complement is the smaller one: mirror it
+    inside = (s > least) & (s < most)
+    below = np.flatnonzero(inside & (s <= mean))
+    if len(below):  # the complement is the smaller one: mirror it
         length = int(np.dot([len(law) - 1 for law in laws], times))
-        return _complement(lattice_tail(length - s + 1, [law[::-1] for law in laws], times))
-    window = tilted_window(saddle(s, laws, times), laws, times)
-    return float(window.log_tails()[s - window.start])
+        smaller = lattice_tails(length - s[below] + 1, [law[::-1] for law in laws], times)
+        out[below] = np.log1p(-np.exp(smaller))
+    above = np.flatnonzero(inside & (s > mean))
+    for some, window in windows(s[above], laws, times):
+        at = above[some]
+        out[at] = window.log_tails(s[at].astype(np.int64))
+    return out
 
 
 def bernoulli_tail(s: float, weights: IntArray, shares: FloatArray) -> float:
@@ -127,34 +186,44 @@ def bernoulli_tail(s: float, weights: IntArray, shares: FloatArray) -> float:
     """
     from scipy import special
 
-    s = math.ceil(s - 1e-9)
     most = int(weights.sum())
+    if math.isnan(s):
+        return math.nan
     if s <= 0:
         return 0.0
     if s > most:
         return -math.inf
+    s = math.ceil(s - 1e-9)
     if s == most:
         return float(np.log(shares).sum())
     if s <= float(weights @ shares):
-        return _complement(bernoulli_tail(most - s + 1, weights, 1 - shares))
+        return math.log1p(-math.exp(bernoulli_tail(most - s + 1, weights, 1 - shares)))
     logit = special.logit(shares)
     t = _root(lambda t: float(weights @ special.expit(logit + t * weights)) - s)
     lifted = np.log(shares) + t * weights
     norms = np.logaddexp(np.log1p(-shares), lifted)
-    law = np.zeros(most + 1)
-    law[0] = 1.0
-    end = 0
-    for weight, p in zip(weights.tolist(), np.exp(lifted - norms).tolist(), strict=True):
-        shifted = law[: end + 1] * p
-        law[: end + 1] *= 1 - p
-        law[weight : weight + end + 1] += shifted
-        end += weight
-    tail = float(law[s:] @ np.exp(-t * np.arange(most - s + 1)))
+    start, law = _coin_law(weights, np.exp(lifted - norms))
+    above = law[max(s - start, 0) :]
+    tail = float(above @ np.exp(-t * (max(start - s, 0) + np.arange(len(above)))))
     return min(0.0, float(norms.sum()) - t * s + math.log(tail))
 
 
-def _complement(log_p: float) -> float:
-    return math.log1p(-min(math.exp(log_p), 1 - 1e-16))
+def _coin_law(weights: IntArray, shares: FloatArray) -> tuple[int, FloatArray]:
+    """The law of sum_i w_i B_i: its first number and probabilities, without the ends."""
+    start, law = 0, np.ones(1)
+    order = np.argsort(weights, kind="stable")  # small ones first: the law stays short longer
+    for i, (weight, p) in enumerate(
+        zip(weights[order].tolist(), shares[order].tolist(), strict=True)
+    ):
+        longer = np.zeros(len(law) + weight)
+        np.multiply(law, 1 - p, out=longer[: len(law)])
+        longer[weight:] += law * p
+        law = longer
+        if i % 16 == 15:
+            kept = np.flatnonzero(law > _TRIM)
+            start += int(kept[0])
+            law = law[kept[0] : kept[-1] + 1]
+    return start, law
 
 
 def _tilt(law: FloatArray, t: float) -> tuple[float, FloatArray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -66,7 +68,7 @@ def weighted_bernoulli_log_tail(statistic: float, weights: ArrayLike, share: Arr
     shares = np.broadcast_to(_shares(share), given.shape)
     used = given > 0
     if not used.any():
-        return 0.0 if statistic <= 0 else -np.inf
+        return math.nan if math.isnan(statistic) else 0.0 if statistic <= 0 else -math.inf
     whole, scale = whole_weights(given)
     return bernoulli_tail(statistic * scale * (1 - 1e-12), whole[used], shares[used])
 

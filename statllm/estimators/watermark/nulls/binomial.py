@@ -19,19 +19,20 @@ def binomial_log_tail(count: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArra
 
     Parameters
     ----------
-    count, n : array_like of whole numbers
+    count : array_like
+    n : array_like of whole numbers
     p : array_like
         In (0, 1). All broadcast.
 
     Returns
     -------
     ndarray
-        Natural logarithms; 0 where count <= 0, -inf where count > n.
+        Natural logarithms; 0 where count <= 0, -inf where count > n. NaN stays NaN.
 
     Raises
     ------
     ValueError
-        If n is negative or p isn't in (0, 1).
+        If n is negative or broken, or p isn't in (0, 1).
 
     Examples
     --------
@@ -43,14 +44,15 @@ def binomial_log_tail(count: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArra
     from scipy import special
 
     k, total, share = np.broadcast_arrays(
-        np.asarray(count, np.float64), np.asarray(n, np.float64), np.asarray(p, np.float64)
+        np.ceil(np.asarray(count, np.float64)), np.asarray(n, np.float64), np.asarray(p, np.float64)
     )
-    if np.any(total < 0):
-        raise ValueError("n must not be negative")
+    if not np.all((total >= 0) & (total == np.round(total))):
+        raise ValueError("n must be whole and not negative")
     if not np.all((share > 0) & (share < 1)):
         raise ValueError("p must lie between 0 and 1")
     out = np.full(k.shape, -np.inf)
     out[k <= 0] = 0.0
+    out[np.isnan(k)] = np.nan
     inside = (k > 0) & (k <= total)
     a, b, x = k[inside], total[inside] - k[inside] + 1, share[inside]
     tail = special.betainc(a, b, x)

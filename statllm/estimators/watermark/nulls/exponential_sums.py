@@ -49,7 +49,7 @@ def two_gamma_log_tail(
         raise ValueError("shape must not be negative")
     out = _outside(s)
     inside = (s > 0) & (s < np.inf) & (n > 0)
-    shapes = np.stack([n[inside], n[inside]], axis=1)
+    shapes = np.stack([n[inside], n[inside]])
     out[inside] = gamma_mix_tail(s[inside], np.array(scales, np.float64), shapes)
     return out
 
@@ -88,7 +88,7 @@ def hypoexponential_log_tail(statistic: ArrayLike, rates: ArrayLike) -> FloatArr
     if len(given):
         distinct, times = np.unique(given, return_counts=True)
         inside = (s > 0) & (s < np.inf)
-        shapes = np.broadcast_to(times.astype(np.float64), (int(inside.sum()), len(distinct)))
+        shapes = np.repeat(times[:, None].astype(np.float64), int(inside.sum()), axis=1)
         out[inside] = gamma_mix_tail(s[inside], 1 / distinct, shapes)
     return out
 

@@ -25,12 +25,12 @@ def gamma_log_tail(statistic: ArrayLike, shape: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Natural logarithms.
+        Natural logarithms; NaN stays NaN.
 
     Raises
     ------
     ValueError
-        If a shape is negative.
+        If a shape is negative or not finite.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def gamma_log_tail(statistic: ArrayLike, shape: ArrayLike) -> FloatArray:
     """
     from scipy import special
 
-    s, a, out, inside = _arranged(statistic, shape, below=0.0)
+    s, a, out, inside = _arranged(statistic, shape, below=0.0, above=-np.inf)
     tail = special.gammaincc(a, s)
     far = tail < _SAFE
     found = _log(tail, special.gammainc(a, s), far)
@@ -63,7 +63,7 @@ def gamma_log_cdf(statistic: ArrayLike, shape: ArrayLike) -> FloatArray:
     """
     from scipy import special
 
-    s, a, out, inside = _arranged(statistic, shape, below=-np.inf)
+    s, a, out, inside = _arranged(statistic, shape, below=-np.inf, above=0.0)
     lower = special.gammainc(a, s)
     far = lower < _SAFE
     found = _log(lower, special.gammaincc(a, s), far)
@@ -71,7 +71,6 @@ def gamma_log_cdf(statistic: ArrayLike, shape: ArrayLike) -> FloatArray:
     series = ratio_series(lambda i, at: x[at] / (b[at] + i + 1), len(x))
     found[far] = b * np.log(x) - x - special.gammaln(b + 1) + series
     out[inside] = found
-    out[(np.asarray(shape) == 0) & (np.asarray(statistic) >= 0)] = 0.0
     return out
 
 
@@ -84,16 +83,16 @@ def _log(p: FloatArray, complement: FloatArray, far: BoolArray) -> FloatArray:
 
 
 def _arranged(
-    statistic: ArrayLike, shape: ArrayLike, below: float
+    statistic: ArrayLike, shape: ArrayLike, below: float, above: float
 ) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
-    """Values with s > 0 and a shape above 0, the answer array, and where they are in it."""
+    """Finite s > 0 with a shape above 0; the answers to the others, and where the former go."""
     s, a = np.broadcast_arrays(np.asarray(statistic, np.float64), np.asarray(shape, np.float64))
-    if np.any(a < 0):
-        raise ValueError("shape must not be negative")
-    out = np.full(s.shape, below)
-    out[(a == 0) & (s > 0)] = -np.inf
+    if not np.all((a >= 0) & (a < np.inf)):
+        raise ValueError("shape must be finite and not negative")
+    inside = (a > 0) & (s > 0) & (s < np.inf)
+    out = np.where(s > 0, above, below)
+    out[(s == 0) & (a == 0)] = 0.0
     out[np.isnan(s)] = np.nan
-    inside = (a > 0) & (s > 0)
     return s[inside], a[inside], out, inside
 
 

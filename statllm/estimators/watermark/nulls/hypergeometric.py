@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from statllm.estimators.watermark.nulls._series import ratio_series
-from statllm.estimators.watermark.nulls._tilted import lattice_tail
+from statllm.estimators.watermark.nulls._tilted import lattice_tails
 from statllm.ragged import FloatArray
 
 
@@ -20,13 +20,15 @@ def hypergeometric_log_tail(
 
     Parameters
     ----------
-    count, population, greens, draws : array_like of whole numbers
-        They broadcast.
+    count : array_like
+    population, greens, draws : array_like of whole numbers
+        All broadcast.
 
     Returns
     -------
     ndarray
-        Natural logarithms; 0 where the count can't be missed, -inf where it can't be reached.
+        Natural logarithms; 0 where the count can't be missed, -inf where it can't be reached; NaN
+        stays NaN.
 
     Raises
     ------
@@ -41,12 +43,14 @@ def hypergeometric_log_tail(
     0.033333
     """
     k, size, good, drawn = np.broadcast_arrays(
-        *(np.asarray(v, np.float64) for v in (count, population, greens, draws))
+        np.ceil(np.asarray(count, np.float64)),
+        *(np.asarray(v, np.float64) for v in (population, greens, draws)),
     )
-    if np.any((good < 0) | (good > size) | (drawn < 0) | (drawn > size)):
+    if not np.all((good >= 0) & (good <= size) & (drawn >= 0) & (drawn <= size)):
         raise ValueError("greens and draws must lie between 0 and the population")
     least, most = np.maximum(0, drawn - (size - good)), np.minimum(drawn, good)
     out = np.where(k <= least, 0.0, -np.inf)
+    out[np.isnan(k)] = np.nan
     inside = (k > least) & (k <= most)
     k, size, good, drawn = k[inside], size[inside], good[inside], drawn[inside]
     bad = size - good
@@ -106,7 +110,7 @@ def hypergeometric_sum_log_tail(
             x[possible], m, np.full_like(m, greens), np.full_like(m, population - greens)
         )
         laws.append(np.exp(log_law))
-    return lattice_tail(float(count), laws, times)
+    return float(lattice_tails(np.array([count], np.float64), laws, times)[0])
 
 
 def _log_law(x: FloatArray, m: FloatArray, g: FloatArray, b: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -38,6 +39,9 @@ class TrainingRecipe(BaseModel):
     data: str = Field(description="The pairs, or the examples: Parquet, JSONL.")
     output: str = Field(description="Folder of the new model.")
     reference: str | None = Field(None, description="Of preferences; default: the model.")
+    eval: str | None = Field(
+        None, description="Held-out pairs, evaluated at the end and every `eval_every` steps."
+    )
     curve: str | None = Field(None, description="Where the training curve goes (Parquet).")
     preset: str | None = Field(
         None, description="A paper's settings, which `training` overrides key by key."
@@ -54,8 +58,9 @@ class TrainingRecipe(BaseModel):
             Names the key that is wrong.
         """
         if self.kind == "sft":
-            if self.preset is not None or self.reference is not None:
-                raise InputError("preset and reference are of preference training, not of sft")
+            for name in ("preset", "reference", "eval"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"{name} is of preference training, not of sft")
             return _validated(SFTSettings, self.training, "training.")
         base = {} if self.preset is None else preset_settings(self.preset, self.iteration)
         return _validated(PreferenceSettings, {**base, **self.training}, "training.")
@@ -131,5 +136,8 @@ def _validated(kind: type[_Kind], content: Mapping[str, Any], where: str) -> _Ki
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            like = get_close_matches(str(first["loc"][-1]), kind.model_fields, 1)
+            message = "there is no such key" + "".join(f"; did you mean {name}?" for name in like)
         key = where + ".".join(map(str, first["loc"]))
         raise InputError(f"{key.rstrip('.')}: {message}") from error

@@ -30,6 +30,10 @@ def train(
     reference: Annotated[
         str | None, typer.Option(help="Reference model; the starting model when left out.")
     ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option("--eval", help="Held-out pairs: loss, margin and accuracy on them."),
+    ] = None,
     curve: Annotated[
         Path | None, typer.Option(help="Where the training curve goes (Parquet).")
     ] = None,
@@ -42,8 +46,8 @@ def train(
 ) -> None:
     """Train on preference pairs; the reference is the model given. Resumes when killed.
 
-    A recipe holds model, data, output, kind (preference or sft), preset and training; options
-    override its settings.
+    A recipe holds model, data, output, kind (preference or sft), eval, preset and training;
+    options override its settings.
 
     Examples:
 
@@ -53,6 +57,8 @@ def train(
 
         statllm train ./my-model pairs.parquet -o better --lora-rank 16 --dtype bfloat16
 
+        statllm train ./my-model pairs.parquet -o better --eval dev.parquet --eval-every 50
+
         statllm train recipe.yaml
     """
     from statllm.stages import resolve_model
@@ -61,8 +67,8 @@ def train(
 
     given = settings or {}
     if Path(model).suffix in (".yaml", ".yml"):
-        named = {"PAIRS": pairs, "--output": output, "--reference": reference, "--curve": curve,
-                 "--preset": preset}  # fmt: skip
+        named = {"PAIRS": pairs, "--output": output, "--reference": reference, "--eval": held_out,
+                 "--curve": curve, "--preset": preset}  # fmt: skip
         for name, value in named.items():
             if value is not None:
                 raise InputError(f"{name} stands in the recipe {model}")
@@ -78,6 +84,7 @@ def train(
         output,
         validated(PreferenceSettings, {**base, **given}),
         reference=None if reference is None else resolve_model(reference),
+        held_out=held_out,
         curve=curve,
     )
     _say(output, summary)
@@ -95,7 +102,13 @@ def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSum
     if isinstance(chosen, PreferenceSettings):
         reference = None if recipe.reference is None else resolve_model(recipe.reference)
         summary = train_preference(
-            start, recipe.data, output, chosen, reference=reference, curve=recipe.curve
+            start,
+            recipe.data,
+            output,
+            chosen,
+            reference=reference,
+            held_out=recipe.eval,
+            curve=recipe.curve,
         )
     else:
         summary = train_sft(start, recipe.data, output, chosen, curve=recipe.curve)
@@ -103,8 +116,19 @@ def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSum
 
 
 def _say(output: Path, summary: TrainingSummary, what: str = "pairs") -> None:
+    from statllm.training.folder import first_process
+    from statllm.training.progress import held_out_text
+
+    if not first_process():
+        return
     dropped = "".join(f", {count} dropped ({reason})" for reason, count in summary.drops.items())
     out = console()
     out.print(f"{output}: {summary.n_pairs} {what}{dropped}, {summary.n_steps} steps")
+    if summary.n_held_out:
+        kept = next(row for row in summary.curve.to_pylist() if row["step"] == summary.step)
+        out.print(
+            f"weights of step {summary.step}; {summary.n_held_out} held-out pairs: "
+            f"{held_out_text(kept)}"
+        )
     if summary.speed is not None:
         out.print(summary.speed.summary())

@@ -24,7 +24,8 @@ class Callbacks:
         Besides those of ``settings.report_to``, transformers' integrations of loggers.
     settings : TrainingSettings
     folder : Path
-        Of the run.
+        Of the run, ``<out>.partial``. Loggers that write files do so in ``<out>.logs``, which
+        stays.
 
     Raises
     ------
@@ -47,7 +48,7 @@ class Callbacks:
             raise InputError(f"report_to: {str(error).splitlines()[0]}") from error
         self._callbacks = [*loggers, *callbacks]
         self._arguments = TrainingArguments(
-            output_dir=str(folder),
+            output_dir=str(folder.with_name(f"{folder.name.removesuffix('.partial')}.logs")),
             report_to=names,
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,

@@ -20,7 +20,7 @@ from statllm.pairs import REQUIRED_COLUMNS, check_columns, check_weights
 from statllm.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 _IDS = pa.list_(pa.int32())
 
@@ -54,6 +54,11 @@ class Rows:
 
     table: pa.Table
     dropped: pa.Table
+
+    @property
+    def n_input(self) -> int:
+        """Number of rows of the input."""
+        return int(self.table.num_rows + self.dropped.num_rows)
 
     @property
     def drops(self) -> dict[str, int]:
@@ -92,15 +97,11 @@ def model_limits(
     Raises
     ------
     InputError
-        If `settings.max_length` is more than the model takes.
+        As `max_length`.
     """
     from transformers import AutoConfig, GenerationConfig
 
     config = AutoConfig.from_pretrained(model).get_text_config()
-    longest = getattr(config, "max_position_embeddings", None) or sys.maxsize
-    wanted = settings.max_length
-    if wanted is not None and wanted > longest:
-        raise InputError(f"max_length {wanted} is more than the model's {longest} tokens")
     ends = [tokenizer.eos_token_id, config.eos_token_id]
     if (model / "generation_config.json").is_file():
         ends.append(GenerationConfig.from_pretrained(model).eos_token_id)
@@ -108,9 +109,30 @@ def model_limits(
     return Limits(
         eos_ids=frozenset(token for token in flat if token is not None),
         vocab_size=config.vocab_size,
-        max_length=wanted or longest,
+        max_length=max_length(config, settings.max_length),
         must_end=must_end if settings.require_eos else (),
     )
+
+
+def max_length(config: PretrainedConfig, wanted: int | None) -> int:
+    """Return the most tokens of a row: those that are asked for, or the model's own.
+
+    Raises
+    ------
+    InputError
+        If that is more than the model takes.
+
+    Examples
+    --------
+    >>> from transformers import LlamaConfig
+    >>> max_length(LlamaConfig(max_position_embeddings=512), None)
+    512
+    """
+    text = config.get_text_config()
+    longest: int = getattr(text, "max_position_embeddings", None) or sys.maxsize
+    if wanted is not None and wanted > longest:
+        raise InputError(f"max_length {wanted} is more than the model's {longest} tokens")
+    return wanted or longest
 
 
 def check_examples(table: pa.Table) -> pa.Table:

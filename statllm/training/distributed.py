@@ -131,6 +131,11 @@ class Several:
                 f"weight_dtype bfloat16 doesn't go with {kind}, which divides float32 weights "
                 "itself: leave it out, dtype bfloat16 is enough"
             )
+        if isinstance(optimizer, MasterAdamW) and optimizer.float32_gradients:
+            raise InputError(
+                f"{self.size} processes exchange gradients in the format of the weights: "
+                "weight_dtype bfloat16 needs gradient_dtype bfloat16"
+            )
         plugin = self._accelerator.state.deepspeed_plugin
         if plugin is not None:  # which asks for a number that only loaders of batches have
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import os
 import shutil
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pyarrow as pa
 from statllm.errors import InputError
 from statllm.files import atomic_folder, read_json, sweep_temporary, write_json, write_parquet
 from statllm.models import check_model_folder, is_local
-from statllm.training.settings import TrainingSettings
+from statllm.training.settings import PreferenceSettings, TrainingSettings
 
 #: What a trained model folder takes over from the model that it was trained from.
 COPIED_FILES = (
@@ -32,7 +35,8 @@ COPIED_FILES = (
 
 _HUB_FILES = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
 
-#: The training curve; SFT has `logp` where preferences have the rest.
+#: The training curve; SFT has `logp` where preferences have the rest, and figures of held-out pairs
+#: are null between evaluations.
 CURVE_COLUMNS: dict[str, pa.DataType] = {
     "step": pa.int32(),
     "epoch": pa.float64(),
@@ -52,6 +56,14 @@ CURVE_COLUMNS: dict[str, pa.DataType] = {
             "weight",
             "grad_norm",
             "learning_rate",
+            "eval_loss",
+            "eval_loss_se",
+            "eval_margin",
+            "eval_margin_se",
+            "eval_accuracy",
+            "eval_accuracy_se",
+            "eval_logp_chosen",
+            "eval_logp_rejected",
         ),
         pa.float64(),
     ),
@@ -83,6 +95,14 @@ def local_folder(model: str | Path) -> Path:
         raise InputError(f"model {model} can't be fetched: {reason}") from error
 
 
+def first_process() -> bool:
+    """Whether this is the only process of a training, or the first of those that were launched.
+
+    What a process alone must do, before it knows of the others.
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
 def open_partial(
     out: str | Path, start: Path, inputs: dict[str, str], settings: TrainingSettings
 ) -> Path:
@@ -103,6 +123,8 @@ def open_partial(
     if out.exists() and not ours:
         raise InputError(f"{out} exists and isn't a model folder; choose another output")
     folder = out.with_name(f"{out.name}.partial")
+    if not first_process():
+        return folder
     kind = type(settings).__name__
     decides = settings.model_dump(mode="json", exclude=_INDIFFERENT)
     wanted = {"kind": kind, **inputs, **decides}
@@ -132,12 +154,40 @@ def discard(folder: Path) -> None:
     shutil.rmtree(hidden)
 
 
+def sweep_leftovers(path: Path) -> None:
+    """Remove what killed processes left of a file or folder, which others may lie beside."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def table_digest(table: pa.Table) -> str:
     """Digest of a table's content, whatever its chunks."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
     return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def reference_path(folder: Path, rows: pa.Table, model: str, settings: PreferenceSettings) -> Path:
+    """Where the reference's log-probabilities of these rows lie.
+
+    Parameters
+    ----------
+    folder : Path
+        That of the pairs.
+    rows : pa.Table
+        Token ids.
+    model : str
+        Digest of the reference's folder.
+    settings : PreferenceSettings
+        Of which the number formats count.
+    """
+    digest = table_digest(rows.select(["prompt_ids", "chosen_ids", "rejected_ids"]))
+    kind = f"{settings.weight_dtype}-{settings.dtype}"
+    return folder / f"reference-{digest[:12]}-{model[:12]}-{kind}.parquet"
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -157,6 +207,20 @@ def finished(folder: Path) -> tuple[Path, list[dict[str, Any]]] | None:
     return (checkpoint, state["history"]) if state["step"] >= state["n_steps"] else None
 
 
+def best_step(history: Sequence[Mapping[str, Any]], figure: str) -> int | None:
+    """Step of the best evaluation: the least loss, or the greatest margin or accuracy.
+
+    Examples
+    --------
+    >>> history = [{"step": 1, "eval_loss": 0.7}, {"step": 2}, {"step": 3, "eval_loss": 0.6}]
+    >>> best_step(history, "loss"), best_step(history[1:2], "loss")
+    (3, None)
+    """
+    name, sign = f"eval_{figure}", 1 if figure == "loss" else -1
+    found = [(sign * row[name], int(row["step"])) for row in history if name in row]
+    return min(found)[1] if found else None
+
+
 def training_curve(history: list[dict[str, Any]], n_rows: int) -> pa.Table:
     """Return one row per optimizer step, with those of `CURVE_COLUMNS` that the log has.
 
@@ -166,9 +230,9 @@ def training_curve(history: list[dict[str, Any]], n_rows: int) -> pa.Table:
     steps = [{**row, "epoch": rows / n_rows} for row, rows in zip(history, seen, strict=True)]
     return pa.table(
         {
-            name: pa.array([row[name] for row in steps], kind)
+            name: pa.array([row.get(name) for row in steps], kind)
             for name, kind in CURVE_COLUMNS.items()
-            if name in steps[0]
+            if any(name in row for row in steps)
         }
     )
 
@@ -183,7 +247,9 @@ def publish(
     is added to the weights that it was trained on, and lies beside them in ``adapter``.
     """
     if curve_path is not None:
+        sweep_leftovers(Path(curve_path))
         write_parquet(curve, curve_path)
+    sweep_leftovers(out)
     adapter = (checkpoint / "adapter_config.json").is_file()
     with atomic_folder(out) as folder:
         if adapter:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from statllm.errors import InputError
-from statllm.training.packed_logprobs import chunk_logits
+from statllm.training.packed_logprobs import head_memory
+from statllm.training.sequences import choose_layout
 from statllm.training.settings import LanguageModelSettings
 
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -85,22 +86,25 @@ def estimate_memory(
     alone = settings.lora_rank is None
     trained = n if alone else _adapter_size(model, settings)
     weight = _BYTES[settings.weight_dtype]
+    half = settings.master_copies
+    gradient = _BYTES[settings.gradient_dtype]
     autocast = settings.dtype == "bfloat16" and weight == 4
     # a copy lives as long as the gradient needs it, and that of a trained weight until the loss
     copies = 2 * n if autocast and (alone or not settings.gradient_checkpointing) else 0
-    vocabulary = model.config.get_text_config().vocab_size
-    # the output layer's gradient is added up over its chunks
-    chunk = chunk_logits(vocabulary)
-    head = model.get_output_embeddings().weight.numel() if tokens * vocabulary > chunk else 0
+    vocabulary, width = model.get_output_embeddings().weight.shape
+    if choose_layout(settings.layout, model.config) == "padded":  # of all positions at once
+        logits = 12 * tokens * vocabulary
+    else:
+        logits = head_memory(tokens, vocabulary, width, autocast or weight == 2, alone)
     return MemoryEstimate(
         weights=n * weight + copies + (0 if alone else 4 * trained),
-        gradients=trained * weight,
-        optimizer=trained * (8 if weight == 4 else 12),
+        gradients=trained * gradient,
+        optimizer=trained * (12 if half else 8),
         reference=n * weight if live_reference and alone else 0,
         activations=tokens * _kept(model, settings, autocast),
-        logits=3 * 4 * min(chunk, tokens * vocabulary) + (4 * head if alone else 0),
+        logits=logits,
         # gradients in float32, each in place of one in bfloat16
-        step=trained * 2 if weight == 2 else 0,
+        step=trained * 2 if gradient == 2 else 0,
     )
 
 
@@ -230,11 +234,20 @@ def _remedies(
         yield f"token_budget {smaller}", {}, live, smaller
     if not settings.gradient_checkpointing:
         yield "gradient_checkpointing", {"gradient_checkpointing": True}, live, tokens
-    if settings.weight_dtype == "float32" and settings.lora_rank is None:
-        half = {"weight_dtype": "bfloat16", "dtype": "bfloat16"}
+    half = {"weight_dtype": "bfloat16", "dtype": "bfloat16"}
+    if settings.weight_dtype == "float32":
         yield "weight_dtype bfloat16 with dtype bfloat16", half, live, tokens
+    if settings.master_copies and settings.gradient_dtype == "float32":
+        yield "gradient_dtype bfloat16", {"gradient_dtype": "bfloat16"}, live, tokens
     if settings.lora_rank is None:
-        yield "lora_rank 16", {"lora_rank": 16, "weight_dtype": "float32"}, False, tokens
+        adapter = {"lora_rank": 16, "gradient_dtype": "float32"}
+        yield "lora_rank 16", adapter, False, tokens
+        yield (
+            "lora_rank 16 with weight_dtype and dtype bfloat16",
+            {**adapter, **half},
+            False,
+            tokens,
+        )
 
 
 def available_memory(device: torch.device) -> int:

@@ -38,8 +38,11 @@ class PairObjective:
     ----------
     sequences : Sequences
         Chosen and rejected.
-    weight : array of float, shape (n_rows,)
+    weight : array of float, shape (n,)
+        Of all sequences.
     settings : PreferenceSettings
+    n_rows : int, optional
+        Rows that are trained on, the first ones; default: all.
     starts_at_reference : bool
         Whether model and reference are the same at step 0. The first batch then must have a loss
         of ln 2 and margins of 0: anything else means that policy and reference aren't computed
@@ -47,7 +50,7 @@ class PairObjective:
 
     Attributes
     ----------
-    reference : array of float, shape (n_rows, 2), Module or None
+    reference : array of float, shape (n, 2), Module or None
         Log-probabilities under the reference in nats, or what computes them; None for losses
         without a reference. To be set before the first step.
     """
@@ -58,9 +61,11 @@ class PairObjective:
         weight: NDArray[np.float64],
         settings: PreferenceSettings,
         *,
+        n_rows: int | None = None,
         starts_at_reference: bool = True,
     ) -> None:
-        self.sequences, self.settings, self.n_rows = sequences, settings, len(sequences.rows)
+        self.sequences, self.settings = sequences, settings
+        self.n_rows = len(sequences.rows) if n_rows is None else n_rows
         self.weight = torch.tensor(weight, dtype=torch.float32)
         if not settings.weighted:
             self.weight = torch.ones_like(self.weight)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from statllm.training.settings import TrainingSettings
+from statllm.errors import InputError
+from statllm.training.settings import LanguageModelSettings, TrainingSettings
 
 
 def make_optimizer(module: torch.nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -15,8 +17,15 @@ def make_optimizer(module: torch.nn.Module, settings: TrainingSettings) -> torch
 
     Weights in half precision get float32 copies, which the optimizer moves: at usual learning
     rates a step is smaller than the spacing of bfloat16 numbers, and would be lost.
+
+    Raises
+    ------
+    InputError
+        If their gradients are to add up in float32, and torch can't.
     """
     trained = [part for part in module.parameters() if part.requires_grad]
+    if isinstance(settings, LanguageModelSettings) and settings.gradient_dtype == "float32":
+        _add_up_in_float32(part for part in trained if part.dtype != torch.float32)
     groups = [
         {
             "params": [part for part in trained if part.ndim > 1],
@@ -31,6 +40,14 @@ def make_optimizer(module: torch.nn.Module, settings: TrainingSettings) -> torch
         betas=(settings.adam_beta1, settings.adam_beta2),
         eps=settings.adam_epsilon,
     )
+
+
+def _add_up_in_float32(parts: Iterable[Any]) -> None:
+    """A sum in bfloat16 stands still as soon as it is 256 times what is added to it."""
+    for part in parts:
+        if not hasattr(part, "grad_dtype"):
+            raise InputError("gradient_dtype float32 needs torch 2.10, or take bfloat16")
+        part.grad_dtype = torch.float32
 
 
 class AdamW(torch.optim.AdamW):
@@ -66,6 +83,12 @@ class MasterAdamW(torch.optim.Optimizer):
             ],
             **options,
         )
+
+    @property
+    def float32_gradients(self) -> bool:
+        """Whether gradients of the parameters themselves are in float32."""
+        parts = [part for group in self.param_groups for part in group["params"]]
+        return any(getattr(part, "grad_dtype", None) == torch.float32 for part in parts)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

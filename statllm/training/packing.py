@@ -97,6 +97,19 @@ def packed_length(prompt: int, responses: Sequence[int], share: bool = True) -> 
     return sum(prompt - 1 + response for response in responses)
 
 
+def row_length(prompt: int, responses: Sequence[int], layout: str) -> int:
+    """Positions of a row in a layout, padding included.
+
+    Examples
+    --------
+    >>> [row_length(10, [4, 6], layout) for layout in ("shared", "packed", "padded")]
+    [19, 28, 32]
+    """
+    if layout == "padded":
+        return len(responses) * (prompt + max(responses))
+    return packed_length(prompt, responses, layout == "shared")
+
+
 def assign(lengths: ArrayLike, budget: int) -> list[list[int]]:
     """Distribute lengths over bins of a budget, best fit first, the longest before the others.
 

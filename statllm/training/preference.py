@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
 from statllm.training.callbacks import with_callbacks
+from statllm.training.held_out import HeldOut
 from statllm.training.lora import adapted
 from statllm.training.objectives import PairObjective
 from statllm.training.reference import reference_logps
@@ -30,6 +32,8 @@ def preference_trainer(
     *,
     reference: PreTrainedModel | None = None,
     reference_path: Path | None = None,
+    held_out: pa.Table | None = None,
+    held_out_reference_path: Path | None = None,
     starts_at_reference: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
     on_step: OnStep = silent,
@@ -50,6 +54,10 @@ def preference_trainer(
         Left out, it is `model` as given.
     reference_path : Path, optional
         Where the reference's log-probabilities are kept; left out, in `folder`.
+    held_out : pa.Table, optional
+        As `rows`: pairs that are evaluated, and not trained on.
+    held_out_reference_path : Path, optional
+        As `reference_path`, of these.
     starts_at_reference : bool
         Whether model and reference are the same at step 0, which is then checked.
     callbacks : sequence of TrainerCallback
@@ -62,11 +70,14 @@ def preference_trainer(
         If the model can't be computed as `settings.layout` says.
     """
     layout = choose_layout(settings.layout, model.config)
-    sequences = Sequences(rows, ("chosen_ids", "rejected_ids"), layout, settings.token_budget)
+    n = rows.num_rows
+    every = rows if held_out is None else pa.concat_tables([rows, held_out])
+    sequences = Sequences(every, ("chosen_ids", "rejected_ids"), layout, settings.token_budget)
     objective = PairObjective(
         sequences,
-        rows["weight"].to_numpy(),
+        every["weight"].to_numpy(),
         settings,
+        n_rows=n,
         starts_at_reference=starts_at_reference,
     )
     live = settings.needs_reference and not settings.precompute_reference
@@ -78,6 +89,7 @@ def preference_trainer(
         objective,
         settings,
         folder,
+        held_out=None if held_out is None else HeldOut(objective, settings),
         callbacks=with_callbacks(callbacks, settings, folder),
         on_step=on_step,
     )
@@ -91,9 +103,15 @@ def preference_trainer(
     if live:
         objective.reference = module if reference is not None else _Unadapted(policy, module)
     else:
-        path = reference_path or folder / "reference.parquet"
-        objective.reference = reference_logps(
-            module, sequences, path, trainer.processes, settings.dtype
+        parts = [(reference_path or folder / "reference.parquet", range(n))]
+        if held_out is not None:
+            path = held_out_reference_path or folder / "reference-held-out.parquet"
+            parts.append((path, range(n, every.num_rows)))
+        objective.reference = np.concatenate(
+            [
+                reference_logps(module, sequences, part, path, trainer.processes, settings.dtype)
+                for path, part in parts
+            ]
         )
     return trainer
 

@@ -32,11 +32,11 @@ class ProgressLine:
         """Say something."""
         self._console.print(text, highlight=False)
 
-    def say_rows(self, n_input: int, drops: dict[str, int]) -> None:
-        """Say how many rows are trained on, and why the others aren't."""
+    def say_rows(self, n_input: int, drops: dict[str, int], what: str = "rows to train on") -> None:
+        """Say how many rows are used, and why the others aren't."""
         kept = n_input - sum(drops.values())
         reasons = "".join(f"; {count} dropped: {reason}" for reason, count in drops.items())
-        self._console.print(f"{kept} of {n_input} rows to train on{reasons}", highlight=False)
+        self._console.print(f"{kept} of {n_input} {what}{reasons}", highlight=False)
 
     @contextmanager
     def shown(self) -> Iterator[OnStep]:
@@ -57,6 +57,24 @@ class ProgressLine:
                 names = [name for name in ("loss", "margin", "accuracy") if name in figures]
                 text = "  ".join(f"{name} {figures[name]:.3f}" for name in names)
                 bar.update(task, completed=step, total=of, description=text)
+            if "eval_loss" in figures:
+                self.say(f"step {step}, held out: {held_out_text(figures)}")
 
         with bar:
             yield update
+
+
+def held_out_text(figures: Mapping[str, float]) -> str:
+    """Say an evaluation, with its standard errors.
+
+    Examples
+    --------
+    >>> loss = {"eval_loss": 0.61, "eval_loss_se": 0.02}
+    >>> held_out_text({**loss, "eval_accuracy": 0.7, "eval_accuracy_se": 0.041})
+    'loss 0.610 ± 0.020, accuracy 0.700 ± 0.041'
+    """
+    return ", ".join(
+        f"{name} {figures[f'eval_{name}']:.3f} ± {figures[f'eval_{name}_se']:.3f}"
+        for name in ("loss", "margin", "accuracy")
+        if f"eval_{name}" in figures
+    )

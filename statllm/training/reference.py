@@ -12,29 +12,17 @@ from numpy.typing import NDArray
 from statllm.errors import InputError
 from statllm.files import read_parquet, write_parquet
 from statllm.training.distributed import Processes
+from statllm.training.folder import sweep_leftovers
 from statllm.training.sequences import Sequences
 
 #: Columns of the file.
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 
 
-def reference_file(folder: Path, pairs: str, model: str, dtype: str) -> Path:
-    """Where the log-probabilities of these pairs under this model lie.
-
-    Parameters
-    ----------
-    folder : Path
-    pairs, model : str
-        Digests of the rows of token ids, and of the model folder.
-    dtype : str
-        Arithmetic of the forward pass, which must be the policy's.
-    """
-    return folder / f"reference-{pairs[:16]}-{model[:16]}-{dtype}.parquet"
-
-
 def reference_logps(
     module: torch.nn.Module,
     sequences: Sequences,
+    rows: range,
     path: Path,
     processes: Processes,
     dtype: str,
@@ -46,8 +34,10 @@ def reference_logps(
     module : Module
         Log-probabilities of rows under the reference, as the policy's are computed.
     sequences : Sequences
+    rows : range
+        Which of them.
     path : Path
-        As `reference_file` names it.
+        As `statllm.training.folder.reference_path` names it.
     processes : Processes
         Each computes its share.
     dtype : {"float32", "bfloat16"}
@@ -63,34 +53,32 @@ def reference_logps(
         If the file has another number of rows.
     """
     if not path.exists():
-        found = _computed(module, sequences, processes, dtype)
+        found = _computed(module, sequences, rows, processes, dtype)
         if processes.rank == 0:
+            sweep_leftovers(path)
             columns = dict(zip(REFERENCE_COLUMNS, found.T, strict=True))
             write_parquet(pa.table(columns), path)
         processes.wait()
     table = read_parquet(path, list(REFERENCE_COLUMNS))
-    if table.num_rows != len(sequences.rows):
-        raise InputError(
-            f"{path} has {table.num_rows} rows, the pairs have {len(sequences.rows)}; remove it"
-        )
+    if table.num_rows != len(rows):
+        raise InputError(f"{path} has {table.num_rows} rows, the pairs have {len(rows)}; remove it")
     return np.stack([table[name].to_numpy() for name in REFERENCE_COLUMNS], axis=1)
 
 
 @torch.no_grad()
 def _computed(
-    module: torch.nn.Module, sequences: Sequences, processes: Processes, dtype: str
+    module: torch.nn.Module, sequences: Sequences, rows: range, processes: Processes, dtype: str
 ) -> NDArray[np.float32]:
-    """All pairs, longest first, each process its share of the bins."""
+    """Bins of the pairs, each process its share of them."""
     from statllm.training.trainer import shared
 
-    n = len(sequences.rows)
-    result = torch.zeros((n, 2), dtype=torch.float32, device=processes.device)
-    bins = sequences.bins(range(n))
+    result = torch.zeros((len(rows), 2), dtype=torch.float32, device=processes.device)
+    bins = sequences.bins(rows)
     autocast = torch.autocast(processes.device.type, torch.bfloat16, enabled=dtype == "bfloat16")
-    for rows, counts in shared(bins, processes.rank, processes.size):
+    for part, counts in shared(bins, processes.rank, processes.size):
         with autocast:
-            logps = module(rows)
+            logps = module(part)
         if counts:
-            result[rows] = logps.float()
+            result[[row - rows.start for row in part]] = logps.float()
     found: NDArray[np.float32] = processes.total(result).cpu().numpy()
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from statllm.pairs import PAIR_COLUMNS, check_columns
 from statllm.results import Estimate
 from statllm.scoring.reward_models.encoding import Encoded, encode, text_of
 from statllm.scoring.reward_models.laplace import RewardLaplace
-from statllm.training.data import Rows
+from statllm.training.data import Rows, max_length
 from statllm.training.folder import (
     COPIED_FILES,
     discard,
@@ -166,11 +167,16 @@ def train_reward_model(
     RuntimeError
         If a loss isn't a number.
     """
+    from transformers import AutoConfig
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("a reward model is trained in one process: start it without a launcher")
     start, out = local_folder(model), Path(out)
     table = pairs if isinstance(pairs, pa.Table) else read_rows(pairs)
     table = check_columns(table, PAIR_COLUMNS, ("prompt", "chosen", "rejected"))
     tokenizer = load_tokenizer(start)
-    rows = reward_rows(table, tokenizer, _longest(start, settings), settings.chat)
+    longest = max_length(AutoConfig.from_pretrained(start), settings.max_length)
+    rows = reward_rows(table, tokenizer, longest, settings.chat)
     aside = held_out(rows.table["group"].to_pylist(), settings.held_out, settings.seed)
     training = rows.table.filter(pa.array(~aside))
     if training.num_rows == 0:
@@ -300,18 +306,6 @@ def pair_accuracy(gaps: npt.ArrayLike, groups: Sequence[Any] | npt.NDArray[Any])
 def _clusters(groups: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     number: dict[Any, int] = {}
     return np.array([number.setdefault(group, len(number)) for group in groups], dtype=np.int64)
-
-
-def _longest(start: Path, settings: RewardSettings) -> int:
-    """Most tokens of a text."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(start).get_text_config()
-    limit = getattr(config, "max_position_embeddings", None) or 1 << 62
-    wanted = settings.max_length
-    if wanted is not None and wanted > limit:
-        raise InputError(f"max_length {wanted} is more than the model's {limit} tokens")
-    return int(wanted or limit)
 
 
 def _train(

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from statllm._formats import read_rows
+from statllm.errors import InputError
 from statllm.files import sha256
 from statllm.models import load_model, load_tokenizer
-from statllm.pairs import check_pairs
+from statllm.training.before import (
+    check_memory,
+    check_some_weight,
+    pair_rows,
+    say_layout,
+    say_overlap,
+)
 from statllm.training.data import Rows, check_examples, model_limits, to_rows
 from statllm.training.folder import (
+    STEP,
+    best_step,
     discard,
     finished,
+    first_process,
     latest_checkpoint,
     local_folder,
     open_partial,
     publish,
+    reference_path,
     table_digest,
     training_curve,
 )
 from statllm.training.progress import ProgressLine
-from statllm.training.settings import LanguageModelSettings, PreferenceSettings, SFTSettings
+from statllm.training.settings import PreferenceSettings, SFTSettings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -56,6 +65,10 @@ class TrainingSummary:
         nats, the rewards are β times the log-ratios, log-probabilities are nats per response.
     speed : Throughput or None
         Of this process; None where everything was done before.
+    n_held_out : int
+        Pairs that were evaluated, whose figures are in the curve (``eval_loss`` and so on).
+    step : int
+        Whose weights these are: the last, or the best on the held-out pairs.
     """
 
     model: Path
@@ -66,6 +79,8 @@ class TrainingSummary:
     dropped: pa.Table
     curve: pa.Table
     speed: Throughput | None = None
+    n_held_out: int = 0
+    step: int = 0
 
 
 def train_preference(
@@ -75,6 +90,7 @@ def train_preference(
     settings: PreferenceSettings,
     *,
     reference: str | Path | None = None,
+    held_out: pa.Table | str | Path | None = None,
     curve: str | Path | None = None,
     progress: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
@@ -94,6 +110,10 @@ def train_preference(
     settings : PreferenceSettings
     reference : str or Path, optional
         The reference model; left out, it is `model`, as the papers have it.
+    held_out : pa.Table or path, optional
+        Pairs that aren't trained on: their loss, margin and accuracy are evaluated at the end,
+        and every ``settings.eval_every`` steps. What is trained doesn't depend on it, unless
+        ``settings.keep_best`` chooses among the steps.
     curve : str or Path, optional
         Where to write the training curve (Parquet).
     progress : bool
@@ -112,38 +132,55 @@ def train_preference(
     RuntimeError
         If the first loss isn't ln 2, or a loss isn't a number.
     """
+    if held_out is None and (settings.eval_every or settings.keep_best):
+        raise InputError("eval_every and keep_best need held-out pairs (--eval)")
     start = local_folder(model)
     other = None if reference is None else local_folder(reference)
-    table = check_pairs(pairs if isinstance(pairs, pa.Table) else read_rows(pairs))
-    tokenizer = load_tokenizer(start)
-    must_end = ["chosen"] if settings.keep_truncated_rejected else ["chosen", "rejected"]
-    limits = model_limits(start, tokenizer, settings, must_end)
-    rows = to_rows(table, ["chosen", "rejected"], tokenizer, limits)
+    table, rows = pair_rows(pairs, start, settings)
+    if settings.weighted:
+        check_some_weight(rows.table)
     inputs = {"model": sha256(start), "data": table_digest(table)}
     inputs["reference"] = inputs["model"] if other is None else sha256(other)
+    aside: Rows | None = None
+    if held_out is not None:
+        try:
+            table, aside = pair_rows(held_out, start, settings)
+        except InputError as error:
+            raise InputError(f"held-out pairs: {error}") from error
+        inputs["held_out"] = table_digest(table)
     folder = open_partial(out, start, inputs, settings)
     live = settings.needs_reference and not settings.precompute_reference
-    beside = folder if isinstance(pairs, pa.Table) else Path(pairs).parent
+
+    def known(of: pa.Table | str | Path | None, rows: Rows | None) -> Path | None:
+        if of is None or rows is None:
+            return None
+        beside = folder if isinstance(of, pa.Table) else Path(of).parent
+        return reference_path(beside, rows.table, inputs["reference"], settings)
 
     def trainer(on_step: OnStep) -> Trainer:
         from statllm.training.preference import preference_trainer
 
-        _check_memory(start, rows, ("chosen_ids", "rejected_ids"), settings, live)
+        check_memory(start, rows, ("chosen_ids", "rejected_ids"), settings, live)
         return preference_trainer(
             load_model(start, settings.weight_dtype),
             rows.table,
             settings,
             folder,
             reference=None if other is None else load_model(other, settings.weight_dtype),
-            reference_path=reference_path(beside, rows.table, inputs["reference"], settings),
+            reference_path=known(pairs, rows),
+            held_out=None if aside is None else aside.table,
+            held_out_reference_path=known(held_out, aside),
             starts_at_reference=inputs["reference"] == inputs["model"],
             callbacks=callbacks,
             on_step=on_step,
         )
 
-    line = ProgressLine(settings.logging_steps, shown=progress)
-    _say_layout(start, settings, line)
-    return _finish(trainer, folder, start, Path(out), rows, line, curve)
+    line = ProgressLine(settings.logging_steps, shown=progress and first_process())
+    say_layout(start, settings, line)
+    if aside is not None:
+        line.say_rows(aside.n_input, aside.drops, "held-out pairs to evaluate")
+        say_overlap(rows.table, aside.table, line)
+    return _finish(trainer, folder, start, Path(out), rows, line, curve, aside, settings.keep_best)
 
 
 def train_sft(
@@ -172,13 +209,15 @@ def train_sft(
     rows = to_rows(
         table, ["response"], tokenizer, model_limits(start, tokenizer, settings, ["response"])
     )
+    if settings.use_weights:
+        check_some_weight(rows.table)
     inputs = {"model": sha256(start), "data": table_digest(table)}
     folder = open_partial(out, start, inputs, settings)
 
     def trainer(on_step: OnStep) -> Trainer:
         from statllm.training.sft import sft_trainer
 
-        _check_memory(start, rows, ("response_ids",), settings, False)
+        check_memory(start, rows, ("response_ids",), settings, False)
         return sft_trainer(
             load_model(start, settings.weight_dtype),
             rows.table,
@@ -188,59 +227,9 @@ def train_sft(
             on_step=on_step,
         )
 
-    line = ProgressLine(settings.logging_steps, shown=progress)
-    _say_layout(start, settings, line)
+    line = ProgressLine(settings.logging_steps, shown=progress and first_process())
+    say_layout(start, settings, line)
     return _finish(trainer, folder, start, Path(out), rows, line, curve)
-
-
-def reference_path(folder: Path, rows: pa.Table, model: str, settings: PreferenceSettings) -> Path:
-    """Where the reference's log-probabilities of these rows lie.
-
-    Parameters
-    ----------
-    folder : Path
-        That of the pairs.
-    rows : pa.Table
-        Token ids.
-    model : str
-        Digest of the reference's folder.
-    settings : PreferenceSettings
-        Of which the number formats count.
-    """
-    digest = table_digest(rows.select(["prompt_ids", "chosen_ids", "rejected_ids"]))
-    kind = f"{settings.weight_dtype}-{settings.dtype}"
-    return folder / f"reference-{digest[:12]}-{model[:12]}-{kind}.parquet"
-
-
-def _say_layout(start: Path, settings: LanguageModelSettings, line: ProgressLine) -> None:
-    """Say why a model takes the slow way, where nobody asked for it."""
-    from transformers import AutoConfig
-
-    from statllm.training.attention import can_share
-
-    reason = can_share(AutoConfig.from_pretrained(start)) if settings.layout == "auto" else None
-    if reason is not None:
-        line.say(f"rows are padded and prompts computed for each response: {reason}")
-
-
-def _check_memory(
-    start: Path,
-    rows: Rows,
-    responses: Sequence[str],
-    settings: LanguageModelSettings,
-    live_reference: bool,
-) -> None:
-    """Refuse what this machine's memory doesn't hold; of several, each holds a part."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return
-    from statllm.training.memory import check_training
-    from statllm.training.packing import packed_length
-
-    lengths = [
-        pc.list_value_length(rows.table[name]).to_pylist() for name in ("prompt_ids", *responses)
-    ]
-    sizes = [packed_length(prompt, each) for prompt, *each in zip(*lengths, strict=True)]
-    check_training(start, settings, sizes, live_reference=live_reference)
 
 
 def _finish(
@@ -251,10 +240,14 @@ def _finish(
     rows: Rows,
     line: ProgressLine,
     curve: str | Path | None,
+    held_out: Rows | None = None,
+    keep_best: str | None = None,
 ) -> TrainingSummary:
-    """Train from the last checkpoint, if there is one, and publish the one of the last step."""
-    n_input = rows.table.num_rows + rows.dropped.num_rows
-    line.say_rows(n_input, rows.drops)
+    """Train from the last checkpoint, if there is one, and publish that or the best one."""
+    from statllm.training.distributed import processes
+
+    line.say_rows(rows.n_input, rows.drops)
+    group = processes()
     speed = None
     if finished(folder) is None:
         with line.shown() as on_step:
@@ -265,16 +258,23 @@ def _finish(
     if done is None:
         raise RuntimeError("the training was stopped before its last step")
     checkpoint, history = done
+    if keep_best is not None:
+        checkpoint = folder / f"{STEP}{best_step(history, keep_best)}"
     steps = training_curve(history, rows.table.num_rows)
-    publish(checkpoint, start, out, steps, curve)
-    discard(folder)
+    group.wait()  # until all have read it
+    if first_process():
+        publish(checkpoint, start, out, steps, curve)
+        discard(folder)
+    group.wait()
     return TrainingSummary(
         model=out,
-        n_input=n_input,
+        n_input=rows.n_input,
         n_pairs=rows.table.num_rows,
         n_steps=steps.num_rows,
         drops=rows.drops,
         dropped=rows.dropped,
         curve=steps,
         speed=speed,
+        n_held_out=0 if held_out is None else held_out.table.num_rows,
+        step=int(checkpoint.name.removeprefix(STEP)),
     )

@@ -14,7 +14,7 @@ from statllm.errors import InputError
 from statllm.training.attention import can_share, use_packed_attention
 from statllm.training.logprobs import disable_dropout, padded_logps
 from statllm.training.packed_logprobs import sequence_logps
-from statllm.training.packing import Row, assign, pack, packed_length
+from statllm.training.packing import Row, assign, pack, row_length
 from statllm.training.settings import Layout
 
 
@@ -51,10 +51,7 @@ class Sequences:
         self._lengths = np.array([self._length(row) for row in self.rows], dtype=np.int64)
 
     def _length(self, row: Row) -> int:
-        sizes = [len(ids) for ids in row.responses]
-        if self.layout == "padded":
-            return len(sizes) * (len(row.prompt) + max(sizes))
-        return packed_length(len(row.prompt), sizes, self.layout == "shared")
+        return row_length(len(row.prompt), [len(ids) for ids in row.responses], self.layout)
 
     def bins(self, rows: Sequence[int]) -> list[list[int]]:
         """Divide rows into parts within the budget; in a part they keep their order."""

@@ -83,7 +83,9 @@ class TrainingSettings(BaseModel):
         description="Steps between updates of the progress line; the curve has every step.",
     )
     report_to: tuple[str, ...] = Field(
-        (), description="Loggers: tensorboard, wandb, trackio, or another that transformers knows."
+        (),
+        description="Loggers: tensorboard, wandb, trackio, or another that transformers knows. "
+        "Files that they write lie in <output>.logs.",
     )
 
     @model_validator(mode="after")
@@ -105,7 +107,12 @@ class LanguageModelSettings(TrainingSettings):
     weight_dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Of the weights in the model; the optimizer moves float32 copies of bfloat16 "
-        "ones, since a step is smaller than their spacing.",
+        "ones, since a step is smaller than their spacing. With an adapter, of all but its own.",
+    )
+    gradient_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="In which gradients of bfloat16 weights add up over the parts of a batch; "
+        "bfloat16 takes half the memory and loses small contributions.",
     )
     lora_rank: int | None = Field(
         None, ge=1, description="Train an adapter of this rank, and nothing else."
@@ -121,9 +128,18 @@ class LanguageModelSettings(TrainingSettings):
     def _adapter_is_whole(self) -> Self:
         if self.lora_rank is None and (self.lora_alpha or self.lora_targets):
             raise ValueError("lora_alpha and lora_targets need lora_rank")
-        if self.lora_rank is not None and self.weight_dtype != "float32":
-            raise ValueError("an adapter's weights are float32: weight_dtype has no use for it")
         return self
+
+    @model_validator(mode="after")
+    def _gradients_have_their_weights(self) -> Self:
+        if self.gradient_dtype == "bfloat16" and not self.master_copies:
+            raise ValueError("gradient_dtype bfloat16 is for weights in bfloat16 that are trained")
+        return self
+
+    @property
+    def master_copies(self) -> bool:
+        """Whether weights in bfloat16 are trained, of which the optimizer moves float32 copies."""
+        return self.weight_dtype == "bfloat16" and self.lora_rank is None
 
 
 class PreferenceSettings(LanguageModelSettings):
@@ -183,6 +199,15 @@ class PreferenceSettings(LanguageModelSettings):
         False,
         description="Keep pairs whose rejected response ran into the length limit, although "
         "require_eos holds for the chosen one.",
+    )
+
+    eval_every: int | None = Field(
+        None, ge=1, description="Steps between evaluations on held-out pairs. None: at the end."
+    )
+    keep_best: Literal["loss", "margin", "accuracy"] | None = Field(
+        None,
+        description="Take the weights of the evaluation with the best such figure instead of the "
+        "last ones; the first of several. It has then been chosen, and is optimistic.",
     )
 
     # Not filled in at validation: an override of `loss` alone must still change both.

@@ -52,9 +52,11 @@ class Throughput:
 
     def summary(self) -> str:
         """Say it in one line."""
-        share = "" if self.mfu is None else f", {self.mfu:.1%} of the device's peak"
+        share = (
+            "unknown (no peak is known of this device)" if self.mfu is None else f"{self.mfu:.1%}"
+        )
         return (
-            f"{self.tokens_per_second:,.0f} tokens/s{share}, "
+            f"{self.tokens_per_second:,.0f} tokens/s, MFU {share}, "
             f"{self.peak_bytes / 2**30:.2f} GiB at most"
         )
 

@@ -20,10 +20,11 @@ from statllm.training.optimizer import make_optimizer
 from statllm.training.schedule import learning_rate
 from statllm.training.settings import TrainingSettings
 from statllm.training.throughput import Meter
-from statllm.training.weights import save_weights
+from statllm.training.weights import save_weights, writing
 
 if TYPE_CHECKING:
     from statllm.training.callbacks import Callbacks
+    from statllm.training.held_out import HeldOut
 
 _PARTS = ".parts.tmp"  # what all processes write before one renames it
 
@@ -81,7 +82,10 @@ class Trainer:
     objective : Objective
     settings : TrainingSettings
     folder : Path
-        For checkpoints ``step_<n>``, each whole or absent; the latest is kept.
+        For checkpoints ``step_<n>``, each whole or absent; the latest is kept, and that of the
+        best evaluation where the settings ask for it.
+    held_out : HeldOut, optional
+        What is evaluated between steps.
     callbacks : Callbacks, optional
         Of transformers.
     on_step : callable
@@ -95,6 +99,7 @@ class Trainer:
         settings: TrainingSettings,
         folder: Path,
         *,
+        held_out: HeldOut | None = None,
         callbacks: Callbacks | None = None,
         on_step: OnStep = silent,
     ) -> None:
@@ -106,7 +111,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.meter = Meter(model, self.processes.device)
         self._pending: list[tuple[dict[str, float], dict[str, Tensor]]] = []
-        self._callbacks, self._on_step = callbacks, on_step
+        self._held_out, self._callbacks, self._on_step = held_out, callbacks, on_step
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()
@@ -139,14 +144,23 @@ class Trainer:
             self._tell("on_step_begin")
             self._train_step()
             self._tell("on_step_end")
-            last = self.step == self.n_steps
-            if self.step % every == 0 or last:
+            better = self._evaluate()
+            if self.step % every == 0 or self.step == self.n_steps or better:
                 self._save()
                 self._tell("on_save")
             elif self.step % self.settings.logging_steps == 0:
                 self._settle()
         self.meter.stop()
         self._tell("on_train_end")
+
+    def share(self, rows: Sequence[int]) -> list[tuple[list[int], bool]]:
+        """Divide rows into what goes through the model together: this process's part."""
+        return shared(self.objective.bins(rows), self.processes.rank, self.processes.size)
+
+    def losses(self, part: Sequence[int], rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return the losses of a part of some rows, under the model as it is now."""
+        with self._autocast():
+            return self.objective.losses(self.module, part, rows, self.step)
 
     def _train_step(self) -> None:
         """One step of the optimizer."""
@@ -157,11 +171,10 @@ class Trainer:
         figures: dict[str, list[Tensor]] = {}
         # gradients are averaged over processes, the loss is a sum over all of them
         scale = self.processes.size / len(batch)
-        mine = shared(self.objective.bins(batch), self.processes.rank, self.processes.size)
+        mine = self.share(batch)
         for place, (rows, counts) in enumerate(mine):
             with self.processes.accumulate(last=place == len(mine) - 1):
-                with self._autocast():
-                    found = self.objective.losses(self.module, rows, batch, self.step)
+                found = self.losses(rows, batch)
                 loss = found["loss"].sum() * scale
                 self.processes.backward(loss if counts else 0 * loss)
             self._tell("on_substep_end")
@@ -178,6 +191,21 @@ class Trainer:
         known = {"step": self.step, "n_rows": len(batch), "learning_rate": rate}
         means = {name: self._mean(values, len(batch)) for name, values in figures.items()}
         self._pending.append((known, {**means, "grad_norm": norm}))
+
+    def _evaluate(self) -> bool:
+        """Evaluate where it's due; whether there was no better evaluation, and one asks for it."""
+        if self._held_out is None or not self._held_out.due(self.step, self.n_steps):
+            return False
+        self.meter.stop()
+        figures = self._held_out.figures(self)
+        self._pending[-1][0].update(figures)
+        self._settle()
+        self._tell("on_evaluate", metrics=figures)
+        self.meter.start()
+        return self._best_step() == self.step
+
+    def _best_step(self) -> int | None:
+        return None if self._held_out is None else self._held_out.best_step(self.history)
 
     def _mean(self, values: list[Tensor], n: int) -> Tensor:
         """Mean over the rows of a step; stays on the device."""
@@ -201,9 +229,9 @@ class Trainer:
                     self._callbacks.log(self, figures)
         self._pending.clear()
 
-    def _tell(self, event: str) -> None:
+    def _tell(self, event: str, **known: Any) -> None:
         if self._callbacks is not None:
-            self._callbacks.tell(event, self)
+            self._callbacks.tell(event, self, **known)
 
     # ---- checkpoints --------------------------------------------------------------------------
 
@@ -216,21 +244,24 @@ class Trainer:
             shutil.rmtree(parts, ignore_errors=True)
             parts.mkdir(parents=True)
         self.processes.wait()
-        self.processes.save(self.optimizer, parts)
+        with writing(self.folder):
+            self.processes.save(self.optimizer, parts)
         whole = self.processes.weights(self.module)
         state = {name.removeprefix("model."): value for name, value in whole.items()}
         self.processes.wait()
         if self.processes.rank == 0:
-            with atomic_folder(self.folder / f"{STEP}{self.step}") as folder:
+            step = self.folder / f"{STEP}{self.step}"
+            with writing(self.folder), atomic_folder(step) as folder:
                 for part in sorted(parts.iterdir()):
                     part.rename(folder / part.name)
                 save_weights(self.model, state, folder)
                 about = {"step": self.step, "n_steps": self.n_steps, "history": self.history}
                 write_json(about, folder / STATE_FILE)
             parts.rmdir()
-            for older in self.folder.glob(f"{STEP}*"):
-                if int(older.name.removeprefix(STEP)) < self.step:
-                    shutil.rmtree(older)
+            kept = {self.step, self._best_step()}
+            for other in self.folder.glob(f"{STEP}*"):
+                if int(other.name.removeprefix(STEP)) not in kept:
+                    shutil.rmtree(other)
         self.processes.wait()
         self.meter.start()
 

@@ -41,6 +41,10 @@ class PairCollator(DataCollatorForPreference):
         return batch
 
 
+# Settings of our own loop that trl's trainer doesn't read.
+_ONLY_OURS = ("layout", "weight_dtype", "gradient_dtype", "lora_rank", "eval_every", "keep_best")
+
+
 class WeightedDPOTrainer(DPOTrainer):
     """trl's DPOTrainer on token ids as they are, with our losses, weights and normaliser.
 
@@ -97,6 +101,10 @@ class WeightedDPOTrainer(DPOTrainer):
     ) -> None:
         if settings.nll_norm == "token":
             raise InputError("nll_norm token needs the whole batch at once; trl has micro-batches")
+        plain = PreferenceSettings()
+        for name in _ONLY_OURS:
+            if getattr(settings, name) != getattr(plain, name):
+                raise InputError(f"{name} would be ignored here; `train_preference` has it")
         self.settings = settings
         self._folder = folder
         self._rows_of_step: list[dict[str, Tensor]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,18 @@ def load_weights(model: Any, folder: Path) -> None:
     if unknown or not found:
         what = f"'{unknown[0]}' has no place in the model" if unknown else "there are none"
         raise InputError(f"weights in {folder}: {what}")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise when a disk is full into an OSError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(errno.EIO, f"a checkpoint can't be written: {reason}", str(folder)) from error
 
 
 @contextmanager

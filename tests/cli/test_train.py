@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from statllm.cli import main
 from statllm.cli.app import app
 from statllm.errors import InputError
 from statllm.files import read_json, sha256, write_parquet
@@ -49,7 +53,7 @@ def test_a_recipe_is_the_command_line(pairs: Path, tmp_path: Path) -> None:
               "--batch-size", 8, "--max-steps", 2)  # fmt: skip
     assert one.exit_code == 0, one.output
     assert "16 pairs, 2 steps" in " ".join(one.output.split())
-    assert "tokens/s" in one.output
+    assert "tokens/s, MFU unknown" in " ".join(one.output.split())
     written = recipe(
         tmp_path / "r.yaml", model="lab", data=str(pairs), output=str(tmp_path / "b"),
         preset="irpo-gsm8k", training={"batch_size": 8, "max_steps": 5},
@@ -57,6 +61,83 @@ def test_a_recipe_is_the_command_line(pairs: Path, tmp_path: Path) -> None:
     two = run("train", written, "--max-steps", 2)
     assert two.exit_code == 0, two.output
     assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
+
+
+def test_held_out_pairs(pairs: Path, tmp_path: Path) -> None:
+    """From the command line and a recipe: the same weights as without, and the best are kept."""
+    options = ("--batch-size", 8, "--max-steps", 3, "--learning-rate", 1e-3)
+    plain = run("train", "lab", pairs, "-o", tmp_path / "a", *options)
+    assert plain.exit_code == 0, plain.output
+    held_out = run("train", "lab", pairs, "-o", tmp_path / "b", *options, "--eval", pairs)
+    said = " ".join(held_out.output.split())
+    assert "16 of 16 held-out prompts are trained on, too" in said
+    assert "weights of step 3; 16 held-out pairs: loss 0." in said
+    assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
+    written = recipe(
+        tmp_path / "r.yaml", model="lab", data=str(pairs), output=str(tmp_path / "c"),
+        eval=str(pairs), curve=str(tmp_path / "curve.parquet"),
+        training={"batch_size": 8, "max_steps": 3, "learning_rate": 0.1, "eval_every": 1,
+                  "keep_best": "loss"},
+    )  # fmt: skip
+    best = run("train", written)
+    assert best.exit_code == 0, best.output
+    losses = pq.read_table(tmp_path / "curve.parquet")["eval_loss"].to_numpy()
+    assert f"weights of step {losses.argmin() + 1};" in " ".join(best.output.split())
+
+
+def test_what_does_not_fit_is_refused_with_what_would(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statllm.training.memory.available_memory", lambda device: 1 << 20)
+    found = run("train", "lab", pairs, "-o", tmp_path / "a")
+    assert isinstance(found.exception, InputError)
+    assert "the training needs about" in str(found.exception)
+    assert "gradient_checkpointing (" in str(found.exception)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_full_disk_is_said_and_the_run_goes_on(pairs: Path, tmp_path: Path) -> None:
+    """Files end at a limit, as on a disk that is full; then there is room again."""
+    import resource
+
+    options = ("--max-steps", 3, "--batch-size", 8, "--checkpoint-every", 1)
+
+    def start(limit: int) -> tuple[int, str]:
+        said = tmp_path / "said"
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            sys.argv = ["statllm", "train", "lab", str(pairs), "-o", str(tmp_path / "a")]
+            sys.argv += map(str, options)
+            try:
+                main()
+            except SystemExit as ended:
+                sys.stderr.flush()
+                os._exit(int(ended.code or 0))
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.read_text()
+
+    for limit in (100_000, 3_000_000):  # the weights have 2.3 MB, the optimizer's state twice that
+        code, said = start(limit)
+        assert code == 1, said
+        assert "statllm: a checkpoint can't be written: " in said
+        assert not (tmp_path / "a").exists()
+    code, said = start(resource.RLIM_INFINITY)
+    assert code == 0, said
+    undisturbed = run("train", "lab", pairs, "-o", tmp_path / "b", *options)
+    assert undisturbed.exit_code == 0, undisturbed.output
+    assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
+
+
+def test_weights_that_are_all_zero_are_refused(pairs: Path, tmp_path: Path) -> None:
+    table = pq.read_table(pairs)
+    write_parquet(table.set_column(4, "weight", pa.array([0.0] * 16)), pairs)
+    found = run("train", "lab", pairs, "-o", tmp_path / "a", "--loss", "scpo")
+    assert "every weight is 0" in str(found.exception)
+    assert run("train", "lab", pairs, "-o", tmp_path / "a", "--max-steps", 1).exit_code == 0
 
 
 def test_sft_and_an_adapter(pairs: Path, tmp_path: Path) -> None:
@@ -84,10 +165,13 @@ def test_presets_are_the_papers() -> None:
     ("content", "message"),
     [
         ({"model": "lab", "data": "p.parquet"}, "output: Field required"),
-        ({"model": "lab", "data": "p", "output": "o", "modle": 1}, "modle: Extra inputs"),
+        (
+            {"model": "lab", "data": "p", "output": "o", "modle": 1},
+            r"modle: .* did you mean model\?",
+        ),
         (
             {"model": "lab", "data": "p", "output": "o", "training": {"betta": 1}},
-            "training.betta: Extra inputs",
+            r"training.betta: there is no such key; did you mean beta\?",
         ),
         (
             {"model": "lab", "data": "p", "output": "o", "preset": "scpo-gsm9k"},
@@ -95,8 +179,13 @@ def test_presets_are_the_papers() -> None:
         ),
         (
             {"model": "lab", "data": "p", "output": "o", "kind": "sft", "preset": "scpo-gsm8k"},
-            "of preference training, not of sft",
+            "preset is of preference training, not of sft",
         ),
+        (
+            {"model": "lab", "data": "p", "output": "o", "kind": "sft", "eval": "e"},
+            "eval is of preference training, not of sft",
+        ),
+        ({"model": "lab", "data": "p", "output": "o", "training": {"zzzz": 1}}, "no such key$"),
         ({"model": "lab", "data": "p", "output": "o", "training": [1]}, "a mapping of settings"),
     ],
 )

@@ -18,11 +18,12 @@ TEXT = [
 ]
 
 
-def write_model(folder: Path, seed: int = 0, **config: Any) -> Path:
-    """Write a random Llama and a byte-level BPE tokenizer; logits are far from uniform."""
+def write_model(folder: Path, seed: int = 0, kind: str = "Llama", **config: Any) -> Path:
+    """Write a random model and a byte-level BPE tokenizer; logits are far from uniform."""
     import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -53,7 +54,8 @@ def write_model(folder: Path, seed: int = 0, **config: Any) -> Path:
         "bos_token_id": None,
         **config,
     }
-    LlamaForCausalLM(LlamaConfig(**settings)).save_pretrained(folder)
+    made = getattr(transformers, f"{kind}Config")(**settings)
+    getattr(transformers, f"{kind}ForCausalLM")(made).save_pretrained(folder)
     return folder
 
 
@@ -220,3 +222,28 @@ def train_trl(load: Callable[[Path], Any]) -> Callable[..., Any]:
         return trl, trl.model if peft else model
 
     return train
+
+
+@pytest.fixture
+def trainer(model_folder: Path, load: Callable[[Path], Any], tmp_path: Path) -> Callable[..., Any]:
+    """Make a preference trainer of the random model, each in a folder of its own."""
+    number = iter(range(100))
+
+    def make(rows: pa.Table, reference: Path | None = None, **settings: Any) -> Any:
+        from statllm.training import PreferenceSettings
+        from statllm.training.preference import preference_trainer
+
+        callbacks = settings.pop("callbacks", ())
+        same = settings.pop("starts_at_reference", True)
+        defaults = {"learning_rate": 1e-3, "max_grad_norm": 0.0, "batch_size": 4}
+        return preference_trainer(
+            load(model_folder),
+            rows,
+            PreferenceSettings(**{**defaults, **settings}),
+            tmp_path / str(next(number)),
+            reference=None if reference is None else load(reference),
+            starts_at_reference=same,
+            callbacks=callbacks,
+        )
+
+    return make

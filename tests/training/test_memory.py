@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from transformers import (
     AutoModelForCausalLM,
+    GemmaConfig,
     GPT2Config,
     LlamaConfig,
     LlamaForCausalLM,
@@ -26,7 +28,9 @@ from transformers import (
 
 from statllm.errors import InputError
 from statllm.training import PreferenceSettings, train_preference
+from statllm.training.logprobs import padded_logps
 from statllm.training.memory import _left, available_memory, check_memory, estimate_memory
+from statllm.training.packing import Row
 from statllm.training.preference import preference_trainer
 from statllm.training.settings import LanguageModelSettings
 
@@ -50,12 +54,15 @@ def test_states_of_eight_billion_parameters() -> None:
     found = estimate_memory(llama_8b(), LanguageModelSettings(), 8192, live_reference=True)
     assert (found.weights + found.gradients + found.optimizer) / GIB == pytest.approx(120, abs=1)
     assert found.reference / GIB == pytest.approx(30, abs=0.3)
-    half = LanguageModelSettings(weight_dtype="bfloat16", dtype="bfloat16")
-    found = estimate_memory(llama_8b(), half, 8192)
-    # bfloat16 weights and gradients, float32 copies and two moments
-    assert (found.weights + found.gradients + found.optimizer) / GIB == pytest.approx(
-        8.03e9 * 16 / GIB, rel=0.01
-    )
+    # bfloat16 weights, float32 gradients, copies and two moments; gradients in bfloat16: 2 less
+    for gradient, each in (("float32", 18), ("bfloat16", 16)):
+        half = LanguageModelSettings(
+            weight_dtype="bfloat16", dtype="bfloat16", gradient_dtype=gradient
+        )
+        found = estimate_memory(llama_8b(), half, 8192)
+        assert (found.weights + found.gradients + found.optimizer) / GIB == pytest.approx(
+            8.03e9 * each / GIB, rel=0.01
+        )
 
 
 def test_an_adapter_is_counted_as_peft_makes_it(
@@ -96,6 +103,41 @@ def test_a_training_that_does_not_fit_is_refused(
         train_preference(
             model_folder, random_pairs(4), tmp_path / "out", PreferenceSettings(batch_size=4)
         )
+
+
+def test_padded_rows_have_the_logits_of_all_positions() -> None:
+    """As a model of 256,000 tokens whose attention can't be shared has them."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(GemmaConfig(num_hidden_layers=1))
+    found = estimate_memory(model, LanguageModelSettings(), 8192)
+    assert found.logits == 12 * 8192 * 256_000
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_logits_of_padded_rows_are_what_torch_allocates(half: bool) -> None:
+    """Of rows that are nearly all response."""
+    config = LlamaConfig(
+        vocab_size=20_000, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    ids = np.random.default_rng(0).integers(3, 20_000, 98).astype(np.int32)
+    rows = [Row(ids[:2], (ids, ids))] * 2
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            padded_logps(model, rows, torch.device("cpu")).sum().backward()
+        model.zero_grad()
+
+    step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        step()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    taken = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    settings = LanguageModelSettings(layout="padded")
+    assert np.cumsum(taken).max() == pytest.approx(
+        estimate_memory(model, settings, 400).logits, rel=0.05
+    )
 
 
 def test_available_memory() -> None:
@@ -261,8 +303,10 @@ print(peak - base, estimate_memory(made.model, settings, budget).total)
         {},
         {"dtype": "bfloat16", "gradient_checkpointing": True},
         {"dtype": "bfloat16", "weight_dtype": "bfloat16"},
+        {"dtype": "bfloat16", "weight_dtype": "bfloat16", "gradient_dtype": "bfloat16"},
+        {"dtype": "bfloat16", "weight_dtype": "bfloat16", "lora_rank": 8},
     ],
-    ids=["float32", "checkpointing", "bfloat16"],
+    ids=["float32", "checkpointing", "bfloat16", "bfloat16-gradients", "adapter"],
 )
 def test_the_estimate_is_what_a_process_takes(settings: dict[str, Any]) -> None:
     """Within a seventh, and .1 GB of libraries; freed memory goes back to the system at once."""

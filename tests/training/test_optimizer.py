@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import TrainerCallback, get_scheduler
 
 from statllm.files import read_json, sha256
@@ -81,6 +82,26 @@ def test_copies_survive_a_checkpoint(tmp_path: Path) -> None:
     assert torch.equal(weights(one), weights(two))
 
 
+def test_gradients_of_bfloat16_weights_add_up_in_float32() -> None:
+    """1000 parts, each far below the spacing of their sum: against a sum in float64."""
+    rng = torch.Generator().manual_seed(0)
+    parts = torch.rand((1000, 64), generator=rng).bfloat16()
+    exact = parts.double().sum(0)
+    errors = {}
+    for dtype in ("float32", "bfloat16"):
+        module = torch.nn.Linear(64, 1, bias=False).bfloat16()
+        settings = PreferenceSettings(weight_dtype="bfloat16", gradient_dtype=dtype)
+        optimizer = make_optimizer(module, settings)
+        assert isinstance(optimizer, MasterAdamW)
+        assert optimizer.float32_gradients is (dtype == "float32")
+        for part in parts:
+            module(part).sum().backward()
+        assert module.weight.grad is not None
+        errors[dtype] = ((module.weight.grad[0].double() - exact) / exact).abs().max().item()
+    assert errors["float32"] < 1e-6
+    assert errors["bfloat16"] > 0.1
+
+
 def test_norms_and_biases_do_not_decay() -> None:
     optimizer = make_optimizer(net(torch.float32), TrainingSettings(weight_decay=0.3))
     found = {tuple(p.shape): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
@@ -108,16 +129,29 @@ class Stop(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"gradient_dtype": "bfloat16"}, {"lora_rank": 4, "learning_rate": 1e-2}],
+    ids=["copies", "bfloat16-gradients", "adapter"],
+)
 def test_bfloat16_weights_learn_and_resume(
-    model_folder: Path, tmp_path: Path, random_pairs: MakeTable
+    model_folder: Path, tmp_path: Path, random_pairs: MakeTable, more: dict[str, Any]
 ) -> None:
+    """An adapter is in float32, and so is what it's added to at the end."""
     settings = PreferenceSettings(
-        batch_size=4, learning_rate=1e-3, epochs=3, checkpoint_every=2,
-        weight_dtype="bfloat16", dtype="bfloat16",
+        **{
+            "batch_size": 4, "learning_rate": 1e-3, "epochs": 3, "checkpoint_every": 2,
+            "weight_dtype": "bfloat16", "dtype": "bfloat16", "token_budget": 40, **more,
+        }
     )  # fmt: skip
     summary = train_preference(model_folder, random_pairs(8), tmp_path / "a", settings)
     assert summary.curve["margin"][-1].as_py() > 0.5
-    assert read_json(tmp_path / "a" / "config.json")["dtype"] == "bfloat16"
+    published = "bfloat16"
+    if settings.lora_rank is not None:
+        published = "float32"
+        adapter = load_file(tmp_path / "a" / "adapter" / "adapter_model.safetensors")
+        assert {part.dtype for part in adapter.values()} == {torch.float32}
+    assert read_json(tmp_path / "a" / "config.json")["dtype"] == published
     with pytest.raises(KeyboardInterrupt):
         train_preference(
             model_folder, random_pairs(8), tmp_path / "b", settings, callbacks=[Stop()]

@@ -11,9 +11,10 @@ import pytest
 import torch
 import transformers
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from statllm.errors import InputError
-from statllm.training import groups
+from statllm.training import groups, packed_logprobs
 from statllm.training.attention import can_share, use_packed_attention
 from statllm.training.packed_logprobs import sequence_logps, token_logps
 from statllm.training.packing import Row, pack
@@ -253,6 +254,31 @@ def test_chunks_change_nothing(bias: bool, chunk: int) -> None:
     one = torch.autograd.grad((found * slope).sum(), leaves)
     two = torch.autograd.grad((expected * slope).sum(), leaves)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(("positions", "width"), [(40, 16), (200, 16), (101, 512)])
+def test_memory_of_the_head_is_what_torch_allocates(
+    positions: int, width: int, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few logits that are kept, of chunks, and of chunks beside a wide head's gradient."""
+    monkeypatch.setattr(packed_logprobs, "_LOGITS", 1)
+    monkeypatch.setattr(packed_logprobs, "_POSITIONS", 50)
+    dtype = torch.bfloat16 if half else torch.float32
+    hidden = torch.randn(positions, width, dtype=dtype, requires_grad=True)
+    weight = torch.randn(4000, width, dtype=dtype, requires_grad=True)
+    labels = torch.randint(0, 4000, (positions,))
+
+    def step() -> None:
+        torch.autograd.grad(token_logps(hidden, weight, None, labels).sum(), (hidden, weight))
+
+    step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        step()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    taken = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    expected = packed_logprobs.head_memory(positions, 4000, width, half, True)
+    assert np.cumsum(taken).max() == pytest.approx(expected, rel=0.12)
 
 
 def test_nothing_of_vocabulary_size_is_kept() -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ import pytest
 from transformers import TrainerCallback
 
 from statllm.errors import InputError
-from statllm.files import sha256, write_parquet
+from statllm.files import sha256
 from statllm.training import PreferenceSettings, train_preference
 
 MakeTable = Callable[..., pa.Table]
@@ -205,59 +202,3 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     other = SETTINGS.model_copy(update={"seed": 1})
     train(model_folder, tmp_path / "other", random_pairs(19), other)
     assert sha256(tmp_path / "other" / "model") != sha256(undisturbed / "model")
-
-
-SCRIPT = """
-import os, signal, sys
-import torch
-from transformers import TrainerCallback
-from statllm.training import PreferenceSettings, train_preference
-import statllm.training.run as run
-
-folder, model, pairs, settings, event, step = sys.argv[1:]
-die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-
-class Kill(TrainerCallback):
-    def on_step_end(self, args, state, control, **_):
-        if state.global_step == int(step):
-            if event == "step":
-                die()
-            if event == "saving":  # the optimizer is written, nothing else is
-                save = torch.save
-                torch.save = lambda *a, **k: (save(*a, **k), die())
-
-if event == "publishing":
-    discard = run.discard
-    run.discard = lambda folder: die()
-train_preference(
-    model, pairs, folder + "/model", PreferenceSettings.model_validate_json(settings),
-    curve=folder + "/training.parquet", callbacks=[Kill()],
-)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("event", "step"), [("step", 5), ("saving", 2), ("saving", 6), ("publishing", 9)]
-)
-def test_kill_9(
-    model_folder: Path,
-    tmp_path: Path,
-    random_pairs: MakeTable,
-    undisturbed: Path,
-    event: str,
-    step: int,
-) -> None:
-    write_parquet(random_pairs(19), tmp_path / "pairs.parquet")
-    (tmp_path / "run").mkdir()
-
-    def start(event: str) -> int:
-        arguments = [tmp_path / "run", model_folder, tmp_path / "pairs.parquet"]
-        command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
-        return subprocess.run(
-            [*command, SETTINGS.model_dump_json(), event, str(step)], capture_output=True
-        ).returncode
-
-    assert start(event) == -signal.SIGKILL
-    assert start("nothing") == 0
-    assert sha256(tmp_path / "run") == sha256(undisturbed)

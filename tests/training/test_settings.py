@@ -34,7 +34,7 @@ def test_overriding_the_loss_of_dumped_settings_changes_what_it_decides() -> Non
     [
         ({"warmup_steps": 3, "warmup_ratio": 0.1}, "exclude each other"),
         ({"lora_alpha": 16}, "need lora_rank"),
-        ({"lora_rank": 8, "weight_dtype": "bfloat16"}, "float32"),
+        ({"lora_rank": 8, "gradient_dtype": "bfloat16"}, "that are trained"),
         ({"lerning_rate": 1.0}, "lerning_rate"),
         ({"beta": 0.0}, "beta"),
         ({"loss": "kto"}, "loss"),

@@ -57,8 +57,10 @@ def test_peaks_are_those_of_the_devices_as_they_name_themselves(
 
 
 def test_the_line_that_is_printed() -> None:
-    assert Throughput(1000, 2.0, None, 2**30).summary() == "500 tokens/s, 1.00 GiB at most"
+    assert Throughput(1000, 2.0, None, 2**30).summary() == (
+        "500 tokens/s, MFU unknown (no peak is known of this device), 1.00 GiB at most"
+    )
     with_peak = Throughput(1000, 2.0, 0.5, 2**30).summary()
-    assert with_peak == "500 tokens/s, 50.0% of the device's peak, 1.00 GiB at most"
+    assert with_peak == "500 tokens/s, MFU 50.0%, 1.00 GiB at most"
     assert Throughput(0, 0.0, None, 0).tokens_per_second == 0
     assert device_peak(torch.device("cpu")) is None

@@ -173,3 +173,13 @@ def test_rows_with_other_columns_are_refused(trainer: MakeTrainer, random_rows: 
 def test_the_norm_over_a_batch_is_refused(trainer: MakeTrainer, random_rows: MakeTable) -> None:
     with pytest.raises(InputError, match="nll_norm token"):
         trainer(random_rows(4), loss="irpo", nll_norm="token")
+
+
+@pytest.mark.parametrize(
+    "more", [{"lora_rank": 4}, {"weight_dtype": "bfloat16"}, {"keep_best": "loss"}]
+)
+def test_settings_that_it_would_ignore_are_refused(
+    trainer: MakeTrainer, random_rows: MakeTable, more: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(more))} would be ignored here"):
+        trainer(random_rows(4), **more)

@@ -11,6 +11,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,16 @@ def model_fingerprint(folder: str | Path, settings: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, dict(settings)], sort_keys=True).encode())
     for file in sorted(Path(folder).iterdir()):
         if file.is_file() and file.suffix in _MODEL_FILES:
-            digest.update(file.name.encode() + b"\0" + sha256(file).encode() + b"\n")
+            state = file.stat()
+            content = _content(file.resolve(), state.st_size, state.st_mtime_ns)
+            digest.update(file.name.encode() + b"\0" + content.encode() + b"\n")
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _content(file: Path, size: int, changed: int) -> str:
+    """Digest of a file of this size and time of change: gigabytes are read once, not per batch."""
+    return sha256(file)
 
 
 def text_key(*texts: str) -> bytes:

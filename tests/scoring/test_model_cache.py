@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from statllm.errors import InputError
+from statllm.files import sha256
+from statllm.scoring import model_cache
 from statllm.scoring.model_cache import (
     ModelCache,
     default_cache_folder,
@@ -169,3 +172,25 @@ def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_folder() == tmp_path / ".cache" / "statllm" / "models"
+
+
+def test_weights_are_read_again_only_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    (tmp_path / "config.json").write_text("{}")
+    read = []
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr(model_cache, "sha256", counted)
+    first = model_fingerprint(tmp_path, {"kind": "reward"})
+    assert model_fingerprint(tmp_path, {"kind": "reward-features"}) != first
+    assert model_fingerprint(tmp_path, {"kind": "reward"}) == first
+    assert sorted(read) == ["config.json", "model.safetensors"]
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    os.utime(tmp_path / "model.safetensors", ns=(1, 1))
+    assert model_fingerprint(tmp_path, {"kind": "reward"}) != first
+    assert len(read) == 3

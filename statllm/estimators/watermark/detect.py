@@ -14,6 +14,7 @@ from statllm.estimators.watermark import nulls
 from statllm.estimators.watermark.deduplicate import first_occurrences
 from statllm.estimators.watermark.fit_statistics import truncated_divergence
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks
+from statllm.estimators.watermark.nulls.bernoulli_sums import whole_weights
 from statllm.estimators.watermark.trgof_law import trgof_log_tail
 from statllm.ragged import Ragged
 from statllm.results import TestResult
@@ -216,16 +217,17 @@ def _lost_variance(marks: Marks) -> FloatArray:
 
 
 def _green_weighted(marks: Marks, delta: float, weights: FloatArray | None) -> _Outcome:
+    """The weights are rounded to 256 levels first, so that the test of their sum is exact."""
     if weights is None:
         raise ValueError("test 'weighted' of green marks needs weights, one per mark")
-    statistic = _sums(weights * marks.values, marks)
-    log_p = np.zeros(marks.n_documents)
+    statistic, log_p = np.zeros((2, marks.n_documents))
     for document in np.flatnonzero(marks.lengths):
         low, high = marks.offsets[document : document + 2]
-        log_p[document] = nulls.weighted_bernoulli_log_tail(
-            statistic[document], weights[low:high], marks.null.share
-        )
-    return statistic, log_p, "weighted green tokens"
+        whole, scale = whole_weights(weights[low:high])
+        total = float(whole @ marks.values[low:high].astype(np.int64))
+        statistic[document] = total / scale
+        log_p[document] = nulls.weighted_bernoulli_log_tail(total, whole, marks.null.share)
+    return statistic, log_p, "weighted green tokens, exact"
 
 
 def _pivot_sum(marks: Marks, delta: float, weights: FloatArray | None) -> _Outcome:

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from statllm.estimators.watermark.nulls._descent import gamma_mix_tail
-from statllm.ragged import FloatArray
+from statllm.ragged import BoolArray, FloatArray
+
+_NOTHING = 1e-100  # P(S >= s) is 1 to double precision
 
 
 def two_gamma_log_tail(
@@ -16,7 +18,7 @@ def two_gamma_log_tail(
 
     The law of the detector of dual-key Gumbel watermarks, which vLLM approximates by one Gamma.
     By inversion of the transform (1 - a t)^-shape (1 - b t)^-shape along a curve through its
-    saddle point: relative error of p below 1e-10 at any depth.
+    saddle point: relative error of log p below 1e-10 at any depth (1e-5 for shapes below 1).
 
     Parameters
     ----------
@@ -47,10 +49,11 @@ def two_gamma_log_tail(
     s, n = np.broadcast_arrays(np.asarray(statistic, np.float64), np.asarray(shape, np.float64))
     if not np.all(n >= 0):
         raise ValueError("shape must not be negative")
-    out = _outside(s)
-    inside = (s > 0) & (s < np.inf) & (n > 0)
+    largest = max(scales)
+    out, inside = _arranged(s / largest)
+    inside &= n > 0
     shapes = np.stack([n[inside], n[inside]])
-    out[inside] = gamma_mix_tail(s[inside], np.array(scales, np.float64), shapes)
+    out[inside] = gamma_mix_tail(s[inside] / largest, np.array(scales) / largest, shapes)
     return out
 
 
@@ -83,18 +86,21 @@ def hypoexponential_log_tail(statistic: ArrayLike, rates: ArrayLike) -> FloatArr
     given = np.asarray(rates, np.float64)
     if given.ndim != 1 or not np.all((given > 0) & (given < np.inf)):
         raise ValueError("rates must be one-dimensional, positive and finite")
-    s = np.asarray(statistic, np.float64)
-    out = _outside(s)
+    s = np.asarray(statistic, np.float64) * (given.min() if len(given) else 1.0)
+    out, inside = _arranged(s)
     if len(given):
-        distinct, times = np.unique(given, return_counts=True)
-        inside = (s > 0) & (s < np.inf)
+        distinct, times = np.unique(given / given.min(), return_counts=True)
         shapes = np.repeat(times[:, None].astype(np.float64), int(inside.sum()), axis=1)
         out[inside] = gamma_mix_tail(s[inside], 1 / distinct, shapes)
     return out
 
 
-def _outside(s: FloatArray) -> FloatArray:
-    """Answers where none has to be computed: at or below 0, infinite, or missing."""
-    out: FloatArray = np.where(s <= 0, 0.0, -np.inf)
+def _arranged(s: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Answers where none has to be computed (about 0, infinite, missing), and where one has.
+
+    `s` is in units of the largest weight.
+    """
+    out: FloatArray = np.where(s <= _NOTHING, 0.0, -np.inf)
     out[np.isnan(s)] = np.nan
-    return out
+    inside: BoolArray = (s > _NOTHING) & (s < np.inf)
+    return out, inside

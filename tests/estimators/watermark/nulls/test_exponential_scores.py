@@ -93,3 +93,12 @@ def test_two_gammas_of_a_broken_shape_against_quadrature() -> None:
         expected += float(stats.gamma.sf(statistic / a, shape))
         found = nulls.two_gamma_log_tail(statistic, shape, (a, b))
         assert found == pytest.approx(np.log(expected), rel=1e-9)
+
+
+def test_extreme_statistics_of_exponential_scores() -> None:
+    # the larger weight alone decides far out: P = exp(-s / a) a / (a - b) for one score each
+    found = nulls.two_gamma_log_tail([1e-300, 1e-12, 1e12, 1e300], 1, (0.9, 0.1))
+    expected = [0.0, -1e-24 / (2 * 0.9 * 0.1), -1e12 / 0.9, -1e300 / 0.9]
+    assert found == pytest.approx(expected, rel=1e-10)
+    tiny = nulls.two_gamma_log_tail([0.5, 3.0, 30.0], 3, (1.0, 1e-12))
+    assert tiny == pytest.approx(nulls.gamma_log_tail([0.5, 3.0, 30.0], 3), rel=1e-10)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from transformers import TrainerCallback
 
 from statllm.files import sha256, write_parquet
@@ -70,6 +71,7 @@ def train(
                         os.kill(os.getpid(), signal.SIGKILL)
 
             try:
+                torch.set_num_threads(1)  # the others weren't forked
                 sys.addaudithook(count)
                 run(folder)
             except BaseException:

@@ -195,6 +195,8 @@ class OpenAIBackend:
             "max_tokens": settings.max_new_tokens,
             "seed": seed,
         }
+        if settings.stop_strings:
+            body["stop"] = list(settings.stop_strings)
         if chat:
             text = isinstance(prompt, str)
             body["messages"] = [{"role": "user", "content": prompt}] if text else prompt

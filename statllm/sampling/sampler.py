@@ -15,6 +15,7 @@ from statllm.sampling.failures import Failure, SamplesMissing, missing_samples, 
 from statllm.sampling.progress import SamplingProgress
 from statllm.sampling.settings import SamplingSettings
 from statllm.sampling.shards import SAMPLED_COLUMNS, Shards, check_output, sampled_rows
+from statllm.sampling.stop_strings import StopStrings
 from statllm.sampling.stopping import (
     STOP_COLUMNS,
     check_scoring,
@@ -233,6 +234,15 @@ def open_backend(
     InputError
         If the model can't be loaded, or settings contradict the backend.
     """
+    backend, digest, label = _opened(model, settings)
+    if settings.stop_strings:
+        backend = StopStrings(backend, settings.stop_strings)
+    return backend, digest, label
+
+
+def _opened(
+    model: str | Path | tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: SamplingSettings
+) -> tuple[Backend, str, str]:
     from statllm.adapters import adapted_digest
     from statllm.models import is_local, model_digest
     from statllm.sampling.transformers_backend import TransformersBackend

@@ -62,6 +62,11 @@ class SamplingSettings(BaseModel):
         ge=1,
         description="Longest response in tokens, the end-of-sequence token included.",
     )
+    stop_strings: tuple[str, ...] = Field(
+        default=(),
+        description="A response ends before the first of these texts; its tokens are those up to "
+        "the one that completes it.",
+    )
     seed: int = Field(
         default=0,
         ge=0,
@@ -186,6 +191,8 @@ class SamplingSettings(BaseModel):
     def _rule_has_what_it_needs(self) -> Self:
         if self.stop is not None:
             self.answer_stream()
+        if "" in self.stop_strings:
+            raise ValueError("stop_strings: an empty text ends every response")
         return self
 
     @property

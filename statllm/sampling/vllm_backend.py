@@ -131,7 +131,8 @@ class VllmBackend:
                 seed=int(key >> np.uint64(1)),  # the engine's seeds are signed
                 stop_token_ids=self.stop,
                 logprobs=0,
-                detokenize=False,
+                stop=list(settings.stop_strings) or None,
+                detokenize=bool(settings.stop_strings),
                 skip_special_tokens=False,
             )
             for key in keys

@@ -42,15 +42,13 @@ def diverse(
 
         statllm select diverse prompts.parquet -o kept.parquet --embedder models/minilm --k 1000
     """
-    from statllm.engines.convert import as_parquet
+    from statllm.engines.convert import parquet_source
     from statllm.engines.diversity import select_diverse
-    from statllm.engines.source import Source
 
     _, engine = engine_settings({"engine": "local", **(settings or {})}, BaseModel)
-    converted = as_parquet(source, output)
-    with part_progress() as on_part:
+    with parquet_source(source, output) as rows_of, part_progress() as on_part:
         found = select_diverse(
-            Source(converted),
+            rows_of,
             output,
             embedder,
             k,
@@ -61,8 +59,6 @@ def diverse(
             settings=engine,
             on_part=on_part,
         )
-    if converted != source:
-        converted.unlink()
     out = console()
     rows = [*found.counts.items(), ("all rows", sum(found.counts.values()))]
     out.print(table_of(f"{output}: {k} rows", ("reason", "rows"), rows))

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from statllm.cli.common import console, table_of
-from statllm.cli.engine import engine_settings, part_progress
-from statllm.cli.settings import validated, with_settings
+from statllm.cli.engine import part_progress
+from statllm.cli.settings import with_settings
 from statllm.cli.watermark import (
     Corpus,
     KeyFile,
@@ -17,10 +17,10 @@ from statllm.cli.watermark import (
     Text,
     Tokenizer,
     Tokens,
+    detection_settings,
     document_column,
 )
 from statllm.engines.settings import EngineSettings
-from statllm.errors import InputError
 from statllm.scoring.watermarks.settings import DetectionSettings
 
 
@@ -52,32 +52,26 @@ def provenance(
         statllm select provenance corpus.parquet -o clean.parquet --key-file keys.yaml \
 --ledger ledger.parquet
     """
-    from statllm.engines.convert import as_parquet
+    from statllm.engines.convert import parquet_source
     from statllm.engines.provenance import select_provenance
-    from statllm.engines.source import Source
     from statllm.scoring.watermarks import read_configurations
 
-    if not 0 < fdr < 1:
-        raise InputError(f"--fdr must lie between 0 and 1, not {fdr}")
-    detection, engine = engine_settings({"engine": "local", **(settings or {})}, DetectionSettings)
+    detection, engine = detection_settings(settings, fdr)
     configurations = read_configurations(key_file, scheme)
     column = document_column(tokens, text, tokenizer)
-    converted = as_parquet(corpus, output)
-    with part_progress() as on_part:
+    with parquet_source(corpus, output) as source, part_progress() as on_part:
         found = select_provenance(
-            Source(converted),
+            source,
             output,
             configurations,
             ledger,
-            validated(DetectionSettings, detection),
+            detection,
             column=column,
             tokenizer=tokenizer,
             fdr=fdr,
             settings=engine,
             on_part=on_part,
         )
-    if converted != corpus:
-        converted.unlink()
     total = sum(found.counts.values())
     left = total - found.counts["watermarked"]
     rows = [*found.counts.items(), ("all rows", total)]

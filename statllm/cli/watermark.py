@@ -76,32 +76,25 @@ def detect(
         statllm watermark detect corpus/ -o found --key-file keys.yaml --scheme vllm-gumbel \
 --test optimal --workers 8
     """
-    from statllm.engines.convert import as_parquet
-    from statllm.engines.source import Source
+    from statllm.engines.convert import parquet_source
     from statllm.engines.watermarks import detect_corpus
     from statllm.scoring.watermarks import read_configurations
 
-    if not 0 < fdr < 1:
-        raise InputError(f"--fdr must lie between 0 and 1, not {fdr}")
-    given = {"engine": "local", **(settings or {})}
-    detection, engine = engine_settings(given, DetectionSettings)
+    detection, engine = detection_settings(settings, fdr)
     configurations = read_configurations(key_file, scheme)
     column = document_column(tokens, text, tokenizer)
-    converted = as_parquet(corpus, output)
-    with part_progress() as on_part:
+    with parquet_source(corpus, output) as source, part_progress() as on_part:
         found = detect_corpus(
-            Source(converted),
+            source,
             output,
             configurations,
-            validated(DetectionSettings, detection),
+            detection,
             column=column,
             tokenizer=tokenizer,
             fdr=fdr,
             settings=engine,
             on_part=on_part,
         )
-    if converted != corpus:
-        converted.unlink()
     console().print(f"{output}: {found.summary()}")
 
 
@@ -185,9 +178,8 @@ def locate(
 
         statllm watermark locate mixed.parquet -o segments.parquet --key-file keys.yaml
     """
-    from statllm.engines.convert import as_parquet
+    from statllm.engines.convert import parquet_source
     from statllm.engines.segments import SegmentWork, locate_corpus
-    from statllm.engines.source import Source
 
     for option, value in (("--alpha", alpha), ("--delta", delta)):
         if not 0 < value < 1:
@@ -195,12 +187,9 @@ def locate(
     chosen = _one_of(key_file, scheme, configuration)
     column = document_column(tokens, text, tokenizer)
     work = SegmentWork(chosen, column, alpha, min_length, delta, tokenizer)
-    converted = as_parquet(corpus, output)
     engine = validated(EngineSettings, {"engine": "local", **(settings or {})})
-    with part_progress() as on_part:
-        counts = locate_corpus(Source(converted), output, work, engine, on_part)
-    if converted != corpus:
-        converted.unlink()
+    with parquet_source(corpus, output) as source, part_progress() as on_part:
+        counts = locate_corpus(source, output, work, engine, on_part)
     console().print(
         f"{output}: {counts['segments']} segments in {counts['marked']} of "
         f"{counts['documents']} documents"
@@ -352,6 +341,22 @@ def _log_probabilities(path: Path, column: str) -> Any:
     if not pa.types.is_floating(flat.type):
         raise InputError(f"{path}: column '{column}' must hold lists of log-probabilities")
     return np.asarray(flat.drop_null().to_numpy(zero_copy_only=False), np.float64)
+
+
+def detection_settings(
+    given: dict[str, Any] | None, fdr: float
+) -> tuple[DetectionSettings, EngineSettings | None]:
+    """Return how documents are tested, and where.
+
+    Raises
+    ------
+    InputError
+        If an option has a wrong value, or `fdr` isn't in (0, 1).
+    """
+    if not 0 < fdr < 1:
+        raise InputError(f"--fdr must lie between 0 and 1, not {fdr}")
+    own, engine = engine_settings({"engine": "local", **(given or {})}, DetectionSettings)
+    return validated(DetectionSettings, own), engine
 
 
 def document_column(tokens: str | None, text: str | None, tokenizer: str | None) -> str:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from statllm.engines.source import Source
 from statllm.errors import InputError
 from statllm.files import atomic, existing_file
 
 _BLOCK = 1 << 24  # bytes; a line must fit
+
+
+@contextmanager
+def parquet_source(path: Path, beside: Path) -> Iterator[Source]:
+    """Give `path` as a source; what it was converted to goes when the work is done.
+
+    Parameters and what is raised as for `as_parquet`.
+    """
+    converted = as_parquet(path, beside)
+    yield Source(converted)
+    if converted != path:
+        converted.unlink()
 
 
 def as_parquet(source: Path, beside: Path) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from statllm.estimators.watermark import nulls
 from statllm.estimators.watermark.deduplicate import deduplicated
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks
+from statllm.estimators.watermark.ratios import log_ratios
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def locate(
         return []
     starts, stops = _windows(n, min_length)
     log_p = _window_tests(kept, starts, stops) + math.log(len(starts))
-    ratios = _log_ratios(kept, delta)
+    ratios = log_ratios(kept, delta)
     segments: list[Segment] = []
     taken = np.zeros(n, np.bool_)
     for window in np.argsort(log_p, kind="stable"):
@@ -144,17 +145,6 @@ def _window_tests(marks: Marks, starts: IntArray, stops: IntArray) -> FloatArray
     if uniform:
         return nulls.gamma_log_tail(sums, lengths)
     return nulls.binomial_log_tail(np.rint(sums), lengths, marks.null.share)
-
-
-def _log_ratios(marks: Marks, delta: float) -> FloatArray:
-    """Log-density ratio of each mark, watermarked against by chance."""
-    if marks.null.kind == "uniform":
-        return np.asarray(nulls.optimal_score(marks.values, delta), np.float64)
-    share = marks.null.share
-    raised = share + delta * (1 - share)
-    return np.where(
-        marks.values == 1, math.log(raised / share), math.log((1 - raised) / (1 - share))
-    )
 
 
 def _free_around(

@@ -1,0 +1,137 @@
+"""Plain tables of scores: CSV, JSON lines, Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from statllm._formats import read_rows
+from statllm.errors import InputError
+from statllm.integrations.scores import Scores, as_number, chosen
+
+#: Columns that name the item, in order of preference.
+ITEMS = ("prompt_id", "item", "item_id", "doc_id", "id", "question_id", "task_id")
+#: Columns that are scores, in order of preference.
+SCORES = (
+    "greedy_correct",
+    "majority_answer_correct",
+    "majority_correct",
+    "correct",
+    "score",
+    "acc",
+    "exact_match",
+    "reward",
+)
+SAMPLES = ("sample", "epoch", "trial", "repeat")
+
+
+def read_plain(
+    path: str | Path,
+    metric: str | None = None,
+    cluster: str | None = None,
+    item: str | None = None,
+    model: str | None = None,
+) -> Scores:
+    """Read a table with one row per score, or per item with a list of scores.
+
+    Parameters
+    ----------
+    path : str or Path
+        Parquet, JSON lines or CSV.
+    metric, cluster, item : str, optional
+        Columns. Default for `metric` and `item`: the first of `SCORES` and of `ITEMS` there is.
+    model : str, optional
+        Only rows whose column ``model`` has this value.
+
+    Returns
+    -------
+    Scores
+        Null is NaN. Rows of one item are its samples, by a column ``sample`` (``epoch``,
+        ``trial``) or in their order.
+
+    Raises
+    ------
+    InputError
+        Names the file, the column and the row.
+    """
+    return plain_scores(read_rows(path), str(path), metric, cluster, item, model)
+
+
+def plain_scores(
+    table: pa.Table,
+    source: str,
+    metric: str | None = None,
+    cluster: str | None = None,
+    item: str | None = None,
+    model: str | None = None,
+) -> Scores:
+    """Read an Arrow table as `read_plain` reads a file."""
+    names = table.column_names
+    notes: tuple[str, ...] = ()
+    if model is not None:
+        if "model" not in names:
+            raise InputError(f"{source} has no column 'model'")
+        kept = [str(value) == model for value in table["model"].to_pylist()]
+        table = table.filter(pa.array(kept))
+        if table.num_rows == 0:
+            raise InputError(f"{source} has no row of model '{model}'")
+    elif "model" in names and len(set(table["model"].to_pylist())) > 1:
+        several = ", ".join(sorted({str(m) for m in table["model"].to_pylist()})[:8])
+        raise InputError(f"{source} has several models: {several}; name one")
+    key, _ = (
+        chosen(item, [n for n in ITEMS if n in names], source, "item column", "--item")
+        if (item is None or item not in names)
+        else (item, ())
+    )
+    if metric is not None and metric in names:
+        column = metric
+    else:
+        column, notes = chosen(
+            metric, [n for n in SCORES if n in names], source, "score", "--column"
+        )
+    if cluster is not None and cluster not in names:
+        raise InputError(f"{source} has no column '{cluster}'; it has {', '.join(names)}")
+    ids = table[key].to_pylist()
+    values = table[column].to_pylist()
+    numbered = next((n for n in SAMPLES if n in names), None)
+    given = table[numbered].to_pylist() if numbered else None
+    groups = table[cluster].to_pylist() if cluster is not None else None
+    items, samples, scores, clusters = [], [], [], []
+    seen: dict[str, int] = {}
+    for row, (name, value) in enumerate(zip(ids, values, strict=True)):
+        if name is None:
+            raise InputError(f"{source}: '{key}' is null in row {row}")
+        label = str(name)
+        for each in value if isinstance(value, list) else [value]:
+            number = float("nan") if each is None else as_number(each)
+            if number is None:
+                raise InputError(f"{source}: '{column}' is {str(each)[:40]!r} in row {row}")
+            place = seen.get(label, 0)
+            seen[label] = place + 1
+            items.append(label)
+            samples.append(_whole(given[row], source, numbered, row) if given else place)
+            scores.append(number)
+            if groups is not None:
+                clusters.append(str(groups[row]))
+    only = set(table["model"].to_pylist()) if "model" in names else set()
+    return Scores(
+        source,
+        items,
+        np.asarray(samples, np.int64),
+        np.asarray(scores, np.float64),
+        column,
+        str(only.pop()) if len(only) == 1 else "",
+        clusters if groups is not None else None,
+        None,
+        notes,
+    )
+
+
+def _whole(value: Any, source: str, column: str | None, row: int) -> int:
+    number = as_number(value)
+    if number is None or number != int(number):
+        raise InputError(f"{source}: '{column}' is {value!r} in row {row}, not a whole number")
+    return int(number)

@@ -96,7 +96,7 @@ def parity_gap(
     >>> outcome = [1] * 60 + [0] * 40 + [1] * 45 + [0] * 55
     >>> found = parity_gap(outcome, ["a"] * 100 + ["b"] * 100)
     >>> f"{found.gap.value:.2f} {found.gap.interval():.3f}", round(found.test.p_value, 3)
-    ('0.15 [0.011, 0.283]', 0.033)
+    ('0.15 [0.012, 0.282]', 0.033)
     """
     values, labels = _checked(outcome, group)
     names, code = np.unique(labels, return_inverse=True)

@@ -13,6 +13,8 @@ from statllm.cli.conformal import conformal
 from statllm.cli.demo import demo
 from statllm.cli.judge import judge
 from statllm.cli.judge_lessons import judge_lessons
+from statllm.cli.passk import passk
+from statllm.cli.power import power
 from statllm.cli.prompts import prompts
 from statllm.cli.report import report
 from statllm.cli.reward import reward
@@ -49,7 +51,20 @@ def _options(
     """Hold the options that come before a verb."""
 
 
-for verb in (demo, sample, reward, score, judge, calibrate, train, run, compare, report):
+for verb in (
+    demo,
+    sample,
+    reward,
+    score,
+    judge,
+    calibrate,
+    train,
+    run,
+    compare,
+    passk,
+    power,
+    report,
+):
     app.command()(verb)
 app.command()(train_reward)
 app.command()(judge_lessons)

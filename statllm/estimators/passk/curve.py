@@ -145,10 +145,10 @@ def curve(
     se = np.array([estimate.se for estimate in estimates])
     value = np.array([estimate.value for estimate in estimates])
     critical = _largest_t(kept, groups, independent - 1, level, np.random.default_rng(rng))
-    half = critical * se
-    return Curve(
-        places, estimates, value - half, value + half, level, critical, int(np.sum(~complete)), name
-    )
+    low, high = value - critical * se, value + critical * se
+    if np.all((kept >= 0) & (kept <= 1)):  # shares: nothing outside is possible
+        low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
+    return Curve(places, estimates, low, high, level, critical, int(np.sum(~complete)), name)
 
 
 def _largest_t(

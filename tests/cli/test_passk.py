@@ -1,0 +1,113 @@
+"""`statllm passk` and `statllm power` on logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from statllm.estimators.passk import best_at_k, majority_at_k
+from statllm.estimators.power import mcnemar_sample_size
+from statllm.ragged import Ragged
+
+LOGS = Path(__file__).parents[1] / "references" / "logs"
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for task in range(30):
+        for _ in range(6):
+            answer = str(rng.integers(0, 3))
+            rows.append((task, answer, answer == "0", rng.normal() + (answer == "0")))
+    table = pd.DataFrame(rows, columns=["task_id", "answer", "correct", "reward"])
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    return tmp_path / "runs.csv"
+
+
+def test_passk_writes_what_the_estimators_say(statllm, samples: Path, tmp_path: Path) -> None:
+    out, picture = tmp_path / "k.json", tmp_path / "k.svg"
+    arguments = ("--k", 1, "--k", 3, "--answer", "answer", "--reward", "reward")
+    code, said, _ = statllm(
+        "passk", samples, *arguments, "--column", "correct", "-o", out, "--figure", picture
+    )
+    assert code == 0
+    assert "maj@3" in said
+    table = pd.read_csv(samples, dtype={"answer": str})
+    groups = [group for _, group in table.groupby("task_id")]
+    answers = Ragged.from_lists([g["answer"].tolist() for g in groups], object)
+    correct = Ragged.from_lists([g["correct"].astype(float).tolist() for g in groups])
+    reward = Ragged.from_lists([g["reward"].tolist() for g in groups])
+    curves = json.loads(out.read_text())["curves"]
+    assert curves["maj@k"][1]["value"] == pytest.approx(majority_at_k(answers, correct, 3).mean())
+    assert curves["best@k"][1]["value"] == pytest.approx(best_at_k(reward, correct, 3).mean())
+    assert curves["pass@k"][0]["value"] == pytest.approx(table["correct"].mean())
+    assert picture.read_bytes().startswith(b"<?xml")
+
+
+def test_passk_says_who_is_left_out(statllm, tmp_path: Path) -> None:
+    rows = [{"id": i, "score": [1, 0] if i else [1]} for i in range(5)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, said, _ = statllm("passk", path)
+    assert code == 0
+    assert "1 tasks have fewer than 2 samples" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--column", "reward"], "a verdict of task 0 is"),
+        (["--column", "correct", "--answer", "words"], "no column 'words'"),
+        (["--column", "correct", "--k", "9"], "0 of 30 tasks are complete"),
+        (["--column", "correct", "--level", "2"], "--level must lie between"),
+        (["--column", "correct", "-o", "k.txt"], "k.txt"),
+    ],
+)
+def test_passk_names_what_is_wrong(statllm, samples: Path, arguments: list[str], said: str) -> None:
+    code, _, error = statllm("passk", samples, *arguments)
+    assert code != 0
+    assert said in error
+
+
+def test_power_from_a_pilot(statllm, tmp_path: Path) -> None:
+    a, b = LOGS / "lab__small", LOGS / "lab__better"
+    out, picture = tmp_path / "p.json", tmp_path / "p.png"
+    code, said, _ = statllm("power", a, b, "--effect", ".1", "-o", out, "--figure", picture)
+    assert code == 0
+    report = json.loads(out.read_text())
+    apart = report["pilot"]["disagreement"]
+    n = mcnemar_sample_size((apart + 0.1) / 2, (apart - 0.1) / 2)
+    assert report["plan"] == [{"effect": 0.1, "units": n, "test": "McNemar, exact"}]
+    assert f"{n:,}" in said
+    assert picture.stat().st_size > 1000
+
+
+def test_power_spends_a_budget(statllm) -> None:
+    logs = (LOGS / "inspect_first.eval", LOGS / "inspect_second.eval")
+    code, said, _ = statllm("power", *logs, "--budget", 400, "--item-cost", 3)
+    assert code == 0
+    assert "80 prompts, 2 each" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give two logs of a pilot"),
+        (["--sd", "0"], "--sd must be positive"),
+        (["--sd", "1", "--disagreement", ".2"], "give two logs of a pilot"),
+        (["--disagreement", "1.5"], "--disagreement must be"),
+        (["--sd", "1", "--effect", "0"], "--effect must not be 0"),
+        (["--sd", "1", "--budget", "10"], "--budget needs a pilot"),
+        ([LOGS / "lab__small", LOGS / "lab__small"], "don't differ on any prompt"),
+        ([LOGS / "lab__small"], "give two logs"),
+    ],
+)
+def test_power_names_what_is_wrong(statllm, arguments: list[object], said: str) -> None:
+    code, _, error = statllm("power", *arguments)
+    assert code != 0
+    assert said in " ".join(error.split())

@@ -81,15 +81,16 @@ def table_of(
     return table
 
 
-def estimates(title: str, figures: Iterable[Any]) -> Table:
-    """Return a table of `Estimate`s: name, value, 95 % interval, unit, n."""
+def estimates(title: str, figures: Iterable[Any], level: float = 0.95) -> Table:
+    """Return a table of `Estimate`s: name, value, interval, unit, n."""
     listed = list(figures)
     rows = []
     for figure in listed:
-        interval = f"{figure.interval(0.95):.4f}"
+        interval = f"{figure.interval(level):.4f}"
         rows.append((figure.name, f"{figure.value:.4f}", interval, figure.n, figure.unit))
-    table = table_of(title, ("figure", "value", "95 % interval", "n", "unit"), rows)
-    methods = dict.fromkeys(figure.interval(0.95).method for figure in listed)
+    head = f"{100 * level:g} % interval"
+    table = table_of(title, ("figure", "value", head, "n", "unit"), rows)
+    methods = dict.fromkeys(figure.interval(level).method for figure in listed)
     table.caption = f"intervals: {', '.join(methods)}"
     table.caption_justify = "left"
     return table

@@ -1,100 +1,193 @@
-"""`statllm compare A B`: is B better than A on the same problems?"""
+"""`statllm compare A B`: is B better than A on the same items?"""
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from statllm.cli.common import console, estimates
+from statllm.cli.common import console, estimates, table_of
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-
-_COLUMNS = ("greedy_correct", "majority_answer_correct", "majority_correct", "correct")
+    from statllm.integrations import Paired, Scores
+    from statllm.report.comparison import Comparison
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Scores, an evaluation, or a run folder.")],
+    a: Annotated[
+        Path,
+        typer.Argument(
+            metavar="A",
+            help="A run folder, scores, or a log: of lm-evaluation-harness (samples_*.jsonl, or a "
+            "folder of them), Inspect (.eval, .json), AlpacaEval (annotations.json), or a table.",
+        ),
+    ],
     b: Annotated[Path, typer.Argument(metavar="B", help="The same, for the other model.")],
     column: Annotated[
         str | None,
+        typer.Option(help="Metric, scorer or column; default the first that both have."),
+    ] = None,
+    filter: Annotated[
+        str | None, typer.Option(help="Of lm-evaluation-harness, strict-match say.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
         typer.Option(
-            help=f"A 0/1 column; default the first that both have of {', '.join(_COLUMNS)}."
+            help="Items that depend on each other: a key of the document (doc.category), of the "
+            "metadata, or a column."
         ),
     ] = None,
+    item: Annotated[str | None, typer.Option(help="A table's column that names items.")] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Test that B isn't worse by this much, and that both are equal within it."
+        ),
+    ] = None,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="The figures with intervals: .png, .pdf or .svg.")
+    ] = None,
 ) -> None:
-    """Compare two models on the problems that both answered: paired difference and McNemar.
+    """Compare two models on the items that both have, matched by id.
+
+    Paired difference with its interval, the paired t test (clustered where asked for), McNemar's
+    exact test for right or wrong answers, and what difference could have been seen.
 
     Examples:
 
-        statllm compare runs/scpo/iteration_0 runs/scpo/iteration_2
+        statllm compare outputs/base/samples_gsm8k_X.jsonl outputs/tuned/samples_gsm8k_Y.jsonl
 
-        statllm compare a-scores.parquet b-scores.parquet --column majority_answer_correct
+        statllm compare a.eval b.eval --cluster source -o compare.json --figure compare.png
+
+        statllm compare runs/scpo/iteration_0 runs/scpo/iteration_2 --margin .02
     """
-    from statllm.estimators.proportions import proportion
-    from statllm.evaluation import compare as paired
+    from statllm._formats import check_output
+    from statllm.cli.figures import PICTURES
+    from statllm.files import write_text
+    from statllm.integrations import pair_scores
+    from statllm.report.comparison import compare_pairs
 
-    tables = [_table(path) for path in (a, b)]
-    name = column or _default_column(tables, (a, b))
-    labels = [_zero_one(table, name, path) for table, path in zip(tables, (a, b), strict=True)]
-    difference, test = paired(labels[0], labels[1], name)
-    common = set(labels[0]["prompt_id"].to_pylist()) & set(labels[1]["prompt_id"].to_pylist())
-    figures: list[Any] = []
-    for table, path in zip(labels, (a, b), strict=True):
-        rows = zip(table["prompt_id"].to_pylist(), table[name].to_pylist(), strict=True)
-        right = [value for key, value in rows if key in common]
-        figures.append(proportion(sum(right), len(right)).named(f"{path}", "share of problems"))
-    figures.append(difference.named("B - A, paired", "share of problems"))
-    console().print(estimates(f"{name} on {len(common)} common problems", figures))
-    console().print(test.summary())
+    check_output(output, (".json",))
+    check_output(figure, PICTURES)
+    if not 0 < level < 1:
+        raise InputError(f"--level must lie between 0 and 1, not {level}")
+    if margin is not None and not (margin > 0 and math.isfinite(margin)):
+        raise InputError(f"--margin must be positive, not {margin}")
+    scores = [_scores(path, column, filter, cluster, item) for path in (a, b)]
+    if column is None and scores[0].metric != scores[1].metric:
+        scores = _same_metric(scores, (a, b), filter, cluster, item)
+    paired = pair_scores(*scores)
+    found = compare_pairs(paired, scores[0].metric, ("A", "B"), cluster, margin)
+    _print(found, scores, paired, level)
+    if output is not None:
+        sources = {"sources": [str(a), str(b)], "models": [each.model for each in scores]}
+        report = sources | found.to_dict(level)
+        write_text(json.dumps(_finite(report), ensure_ascii=False, indent=2) + "\n", output)
+    if figure is not None:
+        _draw(found, level, figure)
 
 
-def _table(path: Path) -> pa.Table:
-    """Read scores; of a run folder the last evaluation, of an iteration folder its own."""
-    from statllm._formats import read_rows
+def _scores(
+    path: Path, column: str | None, filter: str | None, cluster: str | None, item: str | None
+) -> Scores:
+    """Read a log; of a run folder the last evaluation, of an iteration folder its own."""
+    from statllm.integrations import read_scores
     from statllm.stages import Run
 
     if path.is_dir():
         if (path / "run.yaml").is_file():
             run = Run.open(path)
-            return read_rows(run.path(run.n_iterations, "evaluation.parquet"))
-        return read_rows(path / "evaluation.parquet")
-    return read_rows(path)
+            path = run.path(run.n_iterations, "evaluation.parquet")
+        elif (path / "evaluation.parquet").is_file():
+            path = path / "evaluation.parquet"
+    return read_scores(path, column, filter=filter, cluster=cluster, item=item)
 
 
-def _default_column(tables: list[pa.Table], paths: tuple[Path, Path]) -> str:
-    for name in _COLUMNS:
-        if all(name in table.column_names for table in tables):
-            return name
-    raise InputError(
-        f"{paths[0]} and {paths[1]} share none of the columns {', '.join(_COLUMNS)}; "
-        "name one with --column"
-    )
+def _same_metric(
+    scores: list[Scores],
+    paths: tuple[Path, Path],
+    filter: str | None,
+    cluster: str | None,
+    item: str | None,
+) -> list[Scores]:
+    """The first metric of one file that the other has too."""
+    for wanted in (scores[0].metric, scores[1].metric):
+        try:
+            return [_scores(path, wanted, filter, cluster, item) for path in paths]
+        except InputError:
+            continue
+    return scores
 
 
-def _zero_one(table: pa.Table, name: str, path: Path) -> pa.Table:
-    """Return prompt_id and the column as 0/1; a list must have one sample."""
-    import pyarrow as pa
+def _print(found: Comparison, scores: list[Scores], paired: Paired, level: float) -> None:
+    out = console()
+    figures = [found.a, found.b, found.difference]
+    for name, each in zip("AB", scores, strict=True):
+        out.print(f"{name}: {each.source}" + (f" ({each.model})" if each.model else ""))
+    title = f"{scores[0].metric} on {found.n_items} common items"
+    out.print(estimates(title, figures, level))
+    rows = [(name, test.summary()) for name, test in found.tests.items()]
+    out.print(table_of("tests", ("test", "result"), rows, wrap=("result",)))
+    out.print(f"estimand: {found.estimand}")
+    se = found.difference.se
+    if se > 0:
+        out.print(
+            f"paired standard error {se:.4f}; ignoring the pairs it would be "
+            f"{found.unpaired_se:.4f}. A true difference of {found.detectable:.4f} would be found "
+            "with a power of 80 %"
+        )
+    if found.units_needed is not None:
+        unit = "prompts" if paired.cluster is None else "clusters"
+        out.print(f"to find the observed difference with that power: {found.units_needed:,} {unit}")
+    if paired.cluster is not None and found.difference.n < 10:
+        out.print(f"{found.difference.n} clusters are few: the interval is wide, and rightly so")
+    for path, only in ((scores[0].source, paired.only_a), (scores[1].source, paired.only_b)):
+        if only:
+            out.print(f"{len(only)} items are in {path} alone, '{only[0]}' for one; left out")
+    if paired.missing:
+        out.print(
+            f"{len(paired.missing)} common items lack a score, '{paired.missing[0]}' for one; "
+            "left out"
+        )
+    for note in dict.fromkeys(note for each in scores for note in each.notes):
+        out.print(note)
 
-    for wanted in ("prompt_id", name):
-        if wanted not in table.column_names:
-            raise InputError(f"{path} has no column '{wanted}'")
-    values = table[name].to_pylist()
-    flat = []
-    for row, value in enumerate(values):
-        if isinstance(value, list):
-            if len(value) != 1:
-                raise InputError(
-                    f"{path}: '{name}' has {len(value)} samples in row {row}, one was expected; "
-                    "run `statllm score` and compare majority_answer_correct"
-                )
-            value = value[0]
-        if value not in (0, 1):
-            hint = "" if value is None else "; in majority_answer_correct ties are broken"
-            raise InputError(f"{path}: '{name}' is {value} in row {row}, 0 or 1 was expected{hint}")
-        flat.append(bool(value))
-    return pa.table({"prompt_id": table["prompt_id"], name: pa.array(flat, pa.bool_())})
+
+def _draw(found: Comparison, level: float, path: Path) -> None:
+    from statllm.cli.figures import new_picture, save_picture
+    from statllm.report.drawing import style_of
+
+    figure, axes = new_picture(9, 2.6, columns=2)
+    for place, each in enumerate((found.b, found.a)):
+        interval = each.interval(level)
+        colour = style_of(place).colour
+        axes[0].hlines(place, interval.low, interval.high, color=colour, linewidth=2)
+        axes[0].plot(each.value, place, "o", color=colour)
+    axes[0].set_yticks([0, 1], [found.b.name, found.a.name])
+    axes[0].set_ylim(-0.6, 1.6)
+    axes[0].set_xlabel(f"{found.difference.unit}, {level:.0%} interval")
+    interval = found.difference.interval(level)
+    axes[1].axvline(0, color="#8C8C8C", linewidth=1)
+    axes[1].hlines(0, interval.low, interval.high, color=style_of(2).colour, linewidth=2)
+    axes[1].plot(found.difference.value, 0, "o", color=style_of(2).colour)
+    axes[1].set_yticks([])
+    axes[1].set_ylim(-0.6, 0.6)
+    axes[1].set_xlabel("paired difference")
+    save_picture(figure, path)
+
+
+def _finite(value: object) -> object:
+    """Numbers that aren't finite as null: JSON has none."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from statllm._formats import read_rows
 from statllm.errors import InputError
-from statllm.integrations.scores import Scores, as_number, chosen
+from statllm.integrations.scores import Scores, as_number
 
 #: Columns that name the item, in order of preference.
 ITEMS = ("prompt_id", "item", "item_id", "doc_id", "id", "question_id", "task_id")
@@ -70,7 +71,6 @@ def plain_scores(
 ) -> Scores:
     """Read an Arrow table as `read_plain` reads a file."""
     names = table.column_names
-    notes: tuple[str, ...] = ()
     if model is not None:
         if "model" not in names:
             raise InputError(f"{source} has no column 'model'")
@@ -81,17 +81,8 @@ def plain_scores(
     elif "model" in names and len(set(table["model"].to_pylist())) > 1:
         several = ", ".join(sorted({str(m) for m in table["model"].to_pylist()})[:8])
         raise InputError(f"{source} has several models: {several}; name one")
-    key, _ = (
-        chosen(item, [n for n in ITEMS if n in names], source, "item column", "--item")
-        if (item is None or item not in names)
-        else (item, ())
-    )
-    if metric is not None and metric in names:
-        column = metric
-    else:
-        column, notes = chosen(
-            metric, [n for n in SCORES if n in names], source, "score", "--column"
-        )
+    key = _column(item, ITEMS, names, source, "names items", "--item")
+    column = _column(metric, SCORES, names, source, "is a score", "--column")
     if cluster is not None and cluster not in names:
         raise InputError(f"{source} has no column '{cluster}'; it has {', '.join(names)}")
     ids = table[key].to_pylist()
@@ -125,9 +116,27 @@ def plain_scores(
         column,
         str(only.pop()) if len(only) == 1 else "",
         clusters if groups is not None else None,
-        None,
-        notes,
     )
+
+
+def _column(
+    wanted: str | None,
+    known: Sequence[str],
+    names: Sequence[str],
+    source: str,
+    what: str,
+    flag: str,
+) -> str:
+    if wanted is not None:
+        if wanted not in names:
+            raise InputError(f"{source} has no column '{wanted}'; it has {', '.join(names)}")
+        return wanted
+    found = next((name for name in known if name in names), None)
+    if found is None:
+        raise InputError(
+            f"{source} has none of the columns {', '.join(known)}; say which one {what} ({flag})"
+        )
+    return found
 
 
 def _whole(value: Any, source: str, column: str | None, row: int) -> int:

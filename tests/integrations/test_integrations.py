@@ -154,7 +154,7 @@ def test_another_text_under_the_same_id_is_refused(tmp_path: Path) -> None:
         ([{"doc_id": 1, "resps": [], "acc": 1}], {"metric": "f1"}, "no metric 'f1'; it has acc"),
         ([{"doc_id": 1, "resps": [], "acc": 1}], {"cluster": "kind"}, "'doc' has no 'kind'"),
         ([{"doc_id": 1, "resps": [], "acc": 1}] * 2, {}, "item 'task/1', sample 0 occurs twice"),
-        ([{"id": 1, "words": "x"}], {}, "has no score"),
+        ([{"id": 1, "words": "x"}], {}, "has none of the columns greedy_correct"),
         ([{"id": 1, "score": 1, "model": m} for m in "ab"], {}, "several models: a, b"),
         ([{"id": None, "score": 1}], {}, "'id' is null in row 0"),
         ([{"id": 1, "score": 1}], {"filter": "strict"}, "--filter has no effect"),

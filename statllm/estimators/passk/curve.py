@@ -27,7 +27,7 @@ class Curve:
     ----------
     x : ndarray, shape (n_x,)
         k, or a budget in tokens.
-    estimates : list of Estimate
+    estimates : sequence of Estimate
         The point, with its own interval, at each x.
     low, high : ndarray of float64, shape (n_x,)
         The simultaneous band.
@@ -40,7 +40,7 @@ class Curve:
     """
 
     x: NDArray[np.generic]
-    estimates: list[Estimate]
+    estimates: Sequence[Estimate]
     low: FloatArray
     high: FloatArray
     level: float

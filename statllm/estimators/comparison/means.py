@@ -1,22 +1,19 @@
-"""Means, paired differences and McNemar's test."""
+"""Means, ratios of sums and differences: their standard errors and t intervals."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from statllm.results import Estimate, Interval, TestResult
-
-FloatArray = NDArray[np.float64]
-Missing = Literal["raise", "drop"]
+from statllm.estimators.comparison._arrays import FloatArray, Missing, cluster_sums, flat, pairs
+from statllm.estimators.comparison.t_tests import TEstimate, satterthwaite, t_estimate
 
 
 def mean_estimate(
     x: ArrayLike, clusters: ArrayLike | None = None, name: str = "mean", unit: str = ""
-) -> Estimate:
+) -> TEstimate:
     """Mean with its standard error and t interval.
 
     With clusters, se^2 = sum_c h_c^2 (mean_c - mean)^2 / (1 - h_c), h_c being the share of the
@@ -33,7 +30,7 @@ def mean_estimate(
 
     Returns
     -------
-    Estimate
+    TEstimate
         n is the number of clusters. NaN propagates; the error needs two clusters.
 
     Raises
@@ -49,7 +46,7 @@ def mean_estimate(
     >>> mean_estimate([1, 0, 1, 1], clusters=["a", "a", "b", "b"]).n
     2
     """
-    values = _flat(x, "x")
+    values = flat(x, "x")
     return ratio_estimate(values, np.ones(len(values)), name, unit, clusters, method="mean")
 
 
@@ -60,7 +57,7 @@ def ratio_estimate(
     unit: str = "",
     clusters: ArrayLike | None = None,
     method: str = "ratio of sums",
-) -> Estimate:
+) -> TEstimate:
     """Ratio of two sums over independent units, with a linearised error and a t interval.
 
     R = sum y / sum w, and with units (rows, or clusters c, over which y and w are summed) whose
@@ -85,7 +82,7 @@ def ratio_estimate(
 
     Returns
     -------
-    Estimate
+    TEstimate
 
     Examples
     --------
@@ -93,28 +90,21 @@ def ratio_estimate(
     >>> round(rate.value, 4), round(rate.se, 4)
     (0.5, 0.1443)
     """
-    y, w = _flat(numerator, "numerator"), _flat(denominator, "denominator")
+    y, w = flat(numerator, "numerator"), flat(denominator, "denominator")
     if len(y) != len(w):
         raise ValueError(f"{len(y)} numerators and {len(w)} denominators")
     total = float(w.sum())
     value = float(y.sum()) / total if total else math.nan
     residuals, how = y - value * w, method
     if clusters is not None:
-        residuals, w = _cluster_sums(residuals, clusters), _cluster_sums(w, clusters)
+        residuals, w = cluster_sums(residuals, clusters), cluster_sums(w, clusters)
         how = f"{method}, clustered"
     g = len(residuals)
     se, df = math.nan, math.nan
     if g > 1 and total:
         factor, df = _small_sample(w / total)
         se = math.sqrt(float((factor * residuals**2).sum())) / abs(total)
-
-    def interval_of(level: float) -> Interval:
-        from scipy import special
-
-        half = float(special.stdtrit(df, 0.5 + level / 2)) * se
-        return Interval(value - half, value + half, level, f"t({df:.1f})".replace(".0)", ")"))
-
-    return Estimate(value, se, g, how, name, unit, interval_of)
+    return t_estimate(value, se, df, g, how, name, unit)
 
 
 def paired_difference(
@@ -124,7 +114,7 @@ def paired_difference(
     missing: Missing = "raise",
     name: str = "difference",
     unit: str = "",
-) -> Estimate:
+) -> TEstimate:
     """Mean of b - a over pairs: two models, say, scored on the same prompts.
 
     Pairing uses that hard prompts are hard for both, so the error is that of the differences.
@@ -141,7 +131,7 @@ def paired_difference(
 
     Returns
     -------
-    Estimate
+    TEstimate
         Positive when b is larger; t interval.
 
     Raises
@@ -155,7 +145,7 @@ def paired_difference(
     >>> gain.value, gain.se
     (0.25, 0.25)
     """
-    first, second, kept = _pairs(a, b, missing)
+    first, second, kept = pairs(a, b, missing)
     groups = None if clusters is None else np.asarray(clusters)
     if groups is not None:
         if len(groups) != len(kept):
@@ -166,110 +156,49 @@ def paired_difference(
     )
 
 
-def mcnemar(
+def unpaired_difference(
     a: ArrayLike,
     b: ArrayLike,
-    exact: bool = True,
-    mid_p: bool = False,
-    missing: Missing = "raise",
-) -> TestResult:
-    """McNemar's test: do two models get equally many of the same prompts right?
+    clusters_a: ArrayLike | None = None,
+    clusters_b: ArrayLike | None = None,
+    name: str = "difference",
+    unit: str = "",
+) -> TEstimate:
+    """Mean of b minus mean of a, on different prompts (Welch 1947).
 
-    Only discordant pairs count: n01 where b alone is right, n10 where a alone is. Under the null
-    hypothesis n01 is binomial(n01 + n10, 1/2).
+    se^2 = se_a^2 + se_b^2, t with Welch's degrees of freedom (Satterthwaite 1946). Where both
+    models answered the same prompts use `paired_difference`: this error is too large then.
 
     Parameters
     ----------
-    a, b : array_like of bool, shape (n,)
-        Right or wrong, prompt by prompt.
-    exact : bool
-        The exact binomial p-value, 2 P(X <= min(n01, n10)) and at most 1, computed on the
-        logarithmic scale. False: chi-squared = (n01 - n10)^2 / (n01 + n10) on one degree of
-        freedom, without continuity correction.
-    mid_p : bool
-        Count only half of the probability of the observed table (Fagerland, Lydersen and Laake
-        2013): closer to the nominal size, no longer guaranteed to stay below it. Exact only.
-    missing : {"raise", "drop"}
-        What to do with a pair in which an outcome is NaN.
+    a : array_like of float, shape (n_a,)
+    b : array_like of float, shape (n_b,)
+    clusters_a, clusters_b : array_like, optional
+        Labels; the clusters of a and those of b are independent of each other.
+    name, unit : str
 
     Returns
     -------
-    TestResult
-        Two-sided; the statistic is n01 (exact) or chi-squared.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ, an outcome isn't 0 or 1, or is NaN and `missing` is ``"raise"``.
+    TEstimate
+        n counts the units of both.
 
     Examples
     --------
-    >>> before = [0] * 8 + [1] * 2
-    >>> after = [1] * 8 + [1, 0]
-    >>> test = mcnemar(before, after)
-    >>> test.n_effective, round(test.p_value, 4)
-    (9, 0.0391)
+    >>> gain = unpaired_difference([1, 2, 3], [3, 4, 5, 8])
+    >>> round(gain.value, 3), round(gain.se, 3), round(gain.df, 2)
+    (3.0, 1.225, 4.42)
     """
-    first, second, _ = _pairs(a, b, missing)
-    if not (np.isin(first, [0, 1]).all() and np.isin(second, [0, 1]).all()):
-        raise ValueError("outcomes must be true or false (1 or 0)")
-    if mid_p and not exact:
-        raise ValueError("mid_p belongs to the exact test")
-    n01, n10 = int(((first == 0) & (second == 1)).sum()), int(((first == 1) & (second == 0)).sum())
-    n = n01 + n10
-    if exact:
-        statistic, log_p = float(n01), _log_binomial_p(min(n01, n10), n, mid_p)
-        how = "mid-p" if mid_p else "exact"
-    else:
-        statistic = (n01 - n10) ** 2 / n if n else 0.0
-        log_p, how = _log_chi2_p(statistic), "chi-squared"
-    return TestResult(
-        statistic,
-        math.exp(log_p),
-        log_p,
-        "two-sided",
-        n,
-        f"McNemar, {how}",
-        "pairs are independent of each other",
+    first, second = mean_estimate(a, clusters_a), mean_estimate(b, clusters_b)
+    parts = [first.se**2, second.se**2]
+    return t_estimate(
+        second.value - first.value,
+        math.sqrt(sum(parts)),
+        satterthwaite(parts, [first.df, second.df]),
+        first.n + second.n,
+        "difference of independent means, Welch",
+        name,
+        unit,
     )
-
-
-def _log_binomial_p(x: int, n: int, mid_p: bool) -> float:
-    """Log of the two-sided p-value of x <= n / 2 successes in n fair trials."""
-    from scipy import special
-
-    k = np.arange(x + 1)
-    terms = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-    weights = np.full(x + 1, 2.0)  # both tails
-    if mid_p:
-        # Half of the observed term in each tail; the same term is both tails' when x = n / 2.
-        weights[x] = 1.0
-    log_p = float(special.logsumexp(terms, b=weights)) - n * math.log(2)
-    return min(log_p, 0.0)
-
-
-def _log_chi2_p(statistic: float) -> float:
-    """Log of the upper tail of chi-squared with one degree of freedom."""
-    from scipy import special
-
-    return min(math.log(2) + float(special.log_ndtr(-math.sqrt(statistic))), 0.0)
-
-
-def _pairs(
-    a: ArrayLike, b: ArrayLike, missing: str
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Complete pairs, and which they are."""
-    if missing not in ("raise", "drop"):
-        raise ValueError(f"missing must be raise or drop, not {missing!r}")
-    first, second = _flat(a, "a"), _flat(b, "b")
-    if len(first) != len(second):
-        raise ValueError(f"a and b must be paired, but have {len(first)} and {len(second)} rows")
-    kept: NDArray[np.bool_] = ~(np.isnan(first) | np.isnan(second))
-    if missing == "raise" and not kept.all():
-        raise ValueError(
-            f"{(~kept).sum()} of {len(kept)} pairs have a NaN; missing='drop' drops them"
-        )
-    return first[kept], second[kept], kept
 
 
 def _small_sample(share: FloatArray) -> tuple[FloatArray, float]:
@@ -287,21 +216,3 @@ def _small_sample(share: FloatArray) -> tuple[FloatArray, float]:
     rest = float(others.sum())
     pairs = 2 * float(a[largest]) * rest + rest**2 - float(others @ others)
     return factor, 1 / (float(share @ share) + pairs)
-
-
-def _cluster_sums(values: FloatArray, clusters: ArrayLike) -> FloatArray:
-    """Sum of the values of each cluster."""
-    labels = np.asarray(clusters)
-    if labels.shape != values.shape:
-        raise ValueError(f"{len(labels)} cluster labels for {len(values)} rows")
-    _, number = np.unique(labels, return_inverse=True)
-    sums: FloatArray = np.bincount(number, weights=values).astype(np.float64)
-    return sums
-
-
-def _flat(x: ArrayLike, what: str) -> FloatArray:
-    """A one-dimensional array of floats."""
-    values = np.asarray(x, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"{what} must be one-dimensional, not of shape {values.shape}")
-    return values

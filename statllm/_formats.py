@@ -360,14 +360,15 @@ def _json_lines(table: pa.Table) -> Iterable[bytes]:
     """One object per row; NaN and infinity are written as null, for JSON has neither."""
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
-            yield json.dumps(_finite(row), ensure_ascii=False, default=str).encode() + b"\n"
+            yield json.dumps(finite(row), ensure_ascii=False, default=str).encode() + b"\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return the value with numbers that aren't finite as None: JSON has none."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
     return value

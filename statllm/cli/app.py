@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from statllm._version import __version__
+from statllm.cli.audit_judge import audit_judge
 from statllm.cli.calibrate import calibrate
 from statllm.cli.compare import compare
 from statllm.cli.conformal import conformal
@@ -67,6 +68,7 @@ for verb in (
 ):
     app.command()(verb)
 app.command()(train_reward)
+app.command()(audit_judge)
 app.command()(judge_lessons)
 app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,19 +86,11 @@ def calibrating(
 
 def say_json(**values: Any) -> None:
     """Print an object; numbers that aren't finite become null."""
-    typer.echo(json.dumps(_plain(values), ensure_ascii=False, indent=2))
+    from statllm._formats import finite
+
+    typer.echo(json.dumps(finite(values), ensure_ascii=False, indent=2))
 
 
 def as_dict(estimate: Estimate) -> dict[str, Any] | None:
     """An estimate as plain values, None where nothing was measured."""
     return estimate.to_dict() if estimate.n else None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -51,6 +51,16 @@ def conditions(where: Sequence[str] | None) -> dict[str, str]:
     return pairs
 
 
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write a report under a temporary name, then rename; what isn't finite becomes null."""
+    import json
+
+    from statllm._formats import finite
+    from statllm.files import write_text
+
+    write_text(json.dumps(finite(report), ensure_ascii=False, indent=2) + "\n", path)
+
+
 def console() -> Console:
     """Return the console for results (standard output)."""
     from rich.console import Console

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from statllm.cli.common import console, estimates, table_of
+from statllm.cli.common import console, estimates, table_of, write_json
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ def compare(
     """
     from statllm._formats import check_output
     from statllm.cli.figures import PICTURES
-    from statllm.files import write_text
     from statllm.integrations import pair_scores
     from statllm.report.comparison import compare_pairs
 
@@ -88,7 +86,7 @@ def compare(
     if output is not None:
         sources = {"sources": [str(a), str(b)], "models": [each.model for each in scores]}
         report = sources | found.to_dict(level)
-        write_text(json.dumps(_finite(report), ensure_ascii=False, indent=2) + "\n", output)
+        write_json(report, output)
     if figure is not None:
         _draw(found, level, figure)
 
@@ -180,14 +178,3 @@ def _draw(found: Comparison, level: float, path: Path) -> None:
     axes[1].set_ylim(-0.6, 0.6)
     axes[1].set_xlabel("paired difference")
     save_picture(figure, path)
-
-
-def _finite(value: object) -> object:
-    """Numbers that aren't finite as null: JSON has none."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statllm.cli.common import console, table_of
+from statllm.cli.common import console, table_of, write_json
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +57,6 @@ def passk(
     from statllm._formats import check_output, read_rows
     from statllm.cli.figures import PICTURES
     from statllm.estimators.passk import all_at_k, curve, majority_at_k, pass_at_k, success_counts
-    from statllm.files import write_text
 
     check_output(output, (".json",))
     check_output(figure, PICTURES)
@@ -94,7 +92,7 @@ def passk(
             "curves": {each.name: each.to_frame().to_dict("records") for each in curves},
             "tasks_left_out": curves[0].n_dropped,
         }
-        write_text(json.dumps(report, indent=2) + "\n", output)
+        write_json(report, output)
     if figure is not None:
         _draw(curves, level, figure)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from statllm.cli.common import console, table_of
+from statllm.cli.common import console, table_of, write_json
 from statllm.errors import InputError
 
 _EFFECTS = (0.01, 0.02, 0.05, 0.1)
@@ -77,7 +76,6 @@ def power(
         minimum_detectable_effect,
         sample_size,
     )
-    from statllm.files import write_text
 
     check_output(output, (".json",))
     check_output(figure, PICTURES)
@@ -142,7 +140,7 @@ def power(
     if budget is not None:
         report["allocation"] = _allocate(out, variances, budget, item_cost, most_items)
     if output is not None:
-        write_text(json.dumps(report, indent=2) + "\n", output)
+        write_json(report, output)
     if figure is not None:
         _draw(effects, sd, disagreement, alpha, wanted, unit, figure)
 

@@ -17,6 +17,7 @@ from statllm.cli.judge_lessons import judge_lessons
 from statllm.cli.passk import passk
 from statllm.cli.power import power
 from statllm.cli.prompts import prompts
+from statllm.cli.rank import rank
 from statllm.cli.report import report
 from statllm.cli.reward import reward
 from statllm.cli.run import run

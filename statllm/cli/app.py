@@ -11,6 +11,7 @@ from statllm.cli.audit_judge import audit_judge
 from statllm.cli.calibrate import calibrate
 from statllm.cli.compare import compare
 from statllm.cli.conformal import conformal
+from statllm.cli.contamination import contamination
 from statllm.cli.demo import demo
 from statllm.cli.judge import judge
 from statllm.cli.judge_lessons import judge_lessons
@@ -65,6 +66,7 @@ for verb in (
     compare,
     passk,
     power,
+    rank,
     report,
 ):
     app.command()(verb)
@@ -75,3 +77,4 @@ app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")
 app.add_typer(prompts, name="prompts")
 app.add_typer(watermark, name="watermark")
+app.add_typer(contamination, name="contamination")

@@ -179,11 +179,11 @@ def _green_count(marks: Marks, delta: float, weights: FloatArray | None) -> _Out
     null, n = marks.null, marks.lengths
     count = _sums(marks.values.astype(np.int64), marks)
     log_p = nulls.binomial_log_tail(count, n, null.share)
-    if null.greens is None or null.vocabulary is None:
+    if null.greens is None or null.vocabulary is None or not len(marks.seeds):
         return count, log_p, "green tokens, binomial"
     # many distinct targets of one list: draws without replacement
     without = np.flatnonzero(_lost_variance(marks) > 1e-3)
-    firsts = np.minimum(marks.offsets[:-1], max(len(marks.seeds) - 1, 0))
+    firsts = np.minimum(marks.offsets[:-1], len(marks.seeds) - 1)
     one_seed = _sums((marks.seeds != marks.seeds[firsts][marks.documents]).astype(np.int64), marks)
     alone = without[one_seed[without] == 0]
     log_p[alone] = nulls.hypergeometric_log_tail(

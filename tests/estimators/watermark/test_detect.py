@@ -277,3 +277,14 @@ def test_segments_are_found_and_chance_finds_none() -> None:
     assert false <= 7  # 5 % of 60 and three standard errors, at most
     assert found >= 57
     assert held >= 54  # both boundaries: at least 90 %
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("rows", [[], [[]], [[], [7]]])
+def test_documents_without_marks_have_no_p_value(name: str, rows: list[list[int]]) -> None:
+    scheme = make_scheme(name, **OPTIONS[name])
+    found = detect(scheme.marks(Ragged.from_lists(rows, np.int64)))
+    assert found.log_p.shape == (len(rows),)
+    nothing = found.n_scored == 0
+    assert np.isnan(found.log_p[nothing]).all()
+    assert not np.isnan(found.log_p[~nothing]).any()

@@ -19,6 +19,17 @@ def flat(x: ArrayLike, what: str) -> FloatArray:
     return values
 
 
+def differences_of(x: ArrayLike) -> FloatArray:
+    """Differences without NaN, equal where rounding alone parts them: 0.6 - 0.4 and 0.2."""
+    d = flat(x, "differences")
+    if np.isnan(d).any():
+        raise ValueError(f"{np.isnan(d).sum()} of {len(d)} differences are NaN")
+    largest = float(np.abs(d).max(initial=0.0))
+    if largest == 0 or np.isinf(largest):
+        return d
+    return np.asarray(np.round(d / largest, 12) * largest)
+
+
 def pairs(
     a: ArrayLike, b: ArrayLike, missing: str
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:

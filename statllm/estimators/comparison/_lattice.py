@@ -12,15 +12,16 @@ IntArray = NDArray[np.int64]
 
 #: Multiplications that an exact law may cost: about a second.
 MOST_WORK = 400_000_000
+_PER_ENTRY = 40  # so that a law is at most 80 MB
 
 
 def work(values: IntArray, counts: IntArray) -> float:
-    """How many multiplications `log_upper_tail` takes."""
+    """How many multiplications `log_upper_tail` takes; its memory counts, too."""
     length, total = 1.0, 0.0
     for v, m in _by_count(values, counts):
         total += (m + 1) * length
         length += v * m
-    return total
+    return max(total, _PER_ENTRY * length)
 
 
 def log_upper_tail(values: IntArray, counts: IntArray, observed: int) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.comparison._arrays import FloatArray, Missing, flat, pairs
+from statllm.estimators.comparison._arrays import FloatArray, Missing, differences_of, pairs
 from statllm.estimators.comparison._tails import log_binomial_tail, result, two_sided
 from statllm.estimators.comparison.t_tests import Alternative
 from statllm.results import TestResult
@@ -73,7 +73,7 @@ def mcnemar(
     n01, n10 = int(((first == 0) & (second == 1)).sum()), int(((first == 1) & (second == 0)).sum())
     n = n01 + n10
     if exact:
-        statistic, log_p = float(n01), log_two_sided_binomial(min(n01, n10), n, mid_p)
+        statistic, log_p = float(n01), _log_two_sided_binomial(min(n01, n10), n, mid_p)
         how = "mid-p" if mid_p else "exact"
     else:
         statistic = (n01 - n10) ** 2 / n if n else 0.0
@@ -116,9 +116,7 @@ def sign_test(differences: ArrayLike, alternative: Alternative = "two-sided") ->
     >>> round(sign_test([1, 2, 0, 3, -1, 4, 2]).p_value, 4)
     0.2188
     """
-    d = flat(differences, "differences")
-    if np.isnan(d).any():
-        raise ValueError(f"{np.isnan(d).sum()} of {len(d)} differences are NaN")
+    d = differences_of(differences)
     above, n = int((d > 0).sum()), int((d != 0).sum())
     log_p = two_sided(log_binomial_tail(above, n), log_binomial_tail(n - above, n), alternative)
     return result(
@@ -249,7 +247,7 @@ def _column_draws(size: IntArray, k: int, resamples: int, rng: np.random.Generat
     return sums
 
 
-def log_two_sided_binomial(x: int, n: int, mid_p: bool) -> float:
+def _log_two_sided_binomial(x: int, n: int, mid_p: bool) -> float:
     """Log of the two-sided p-value of x <= n / 2 successes in n fair trials."""
     from scipy import special
 

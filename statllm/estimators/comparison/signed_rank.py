@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from statllm.estimators.comparison import _lattice
-from statllm.estimators.comparison._arrays import flat
+from statllm.estimators.comparison._arrays import differences_of
 from statllm.estimators.comparison._tails import result, two_sided
 from statllm.estimators.comparison.t_tests import Alternative
 from statllm.results import TestResult
@@ -58,9 +58,7 @@ def signed_rank(
     """
     from scipy import special, stats
 
-    d = flat(differences, "differences")
-    if np.isnan(d).any():
-        raise ValueError(f"{np.isnan(d).sum()} of {len(d)} differences are NaN")
+    d = differences_of(differences)
     if zeros not in ("pratt", "wilcoxon"):
         raise ValueError(f"zeros must be pratt or wilcoxon, not {zeros!r}")
     if zeros == "wilcoxon":

@@ -172,3 +172,12 @@ def test_median_difference() -> None:
     assert math.isnan(quantile_estimate([1.0, math.nan]).interval().low)
     with pytest.raises(ValueError, match="q must"):
         quantile_estimate([1.0], 1.0)
+
+
+def test_rounding_breaks_no_ties() -> None:
+    a = np.array([0.4, 0.5, 0.1, 0.3, 0.7, 0.3])
+    b = np.array([0.6, 0.7, 0.3, 0.1, 0.9, 0.1 + 0.2])
+    whole = np.rint(10 * (b - a))
+    assert len(np.unique(b - a)) > 3
+    assert signed_rank(b - a).p_value == signed_rank(whole).p_value
+    assert sign_test(b - a).n_effective == 5

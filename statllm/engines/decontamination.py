@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +17,8 @@ from statllm.engines.rows import column_names, numbered
 from statllm.engines.run import OnPart, check_target, join, work_through
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
+from statllm.errors import InputError
+from statllm.ragged import IntArray
 from statllm.selection._row_ledger import leaks_ledger
 from statllm.selection._words import Normalisation, Texts, strings
 from statllm.selection.decontamination import References, summary_of
@@ -55,6 +58,100 @@ class DecontaminationWork:
             },
             found.counts(),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """Items that training data must not have.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What a ledger calls each item.
+    references : References
+    """
+
+    names: tuple[str, ...]
+    references: References
+
+    @classmethod
+    def of(
+        cls,
+        files: Sequence[tuple[str, Texts, Sequence[str | None] | None]],
+        n: int = 13,
+        normalisation: Normalisation = "words",
+    ) -> Benchmark:
+        """Take the items of files: each file's name, texts, and the items' names if they have any.
+
+        Raises
+        ------
+        InputError
+            If no item has `n` words, so that none could be found; as
+            `statllm.selection.decontamination.decontaminate`.
+
+        Examples
+        --------
+        >>> Benchmark.of([("test.csv", ["What is the capital of France"], None)], n=5).names
+        ('test.csv row 0',)
+        """
+        texts = [strings(part, f"{name}: items") for name, part, _ in files]
+        names = [
+            f"{name} row {row}" if ids is None or ids[row] is None else str(ids[row])
+            for (name, _, ids), part in zip(files, texts, strict=True)
+            for row in range(len(part))
+        ]
+        known = References.of(pa.chunked_array(texts, pa.large_string()), n, normalisation)
+        if known.n_short == len(names):
+            where = ", ".join(name for name, _, _ in files)
+            raise InputError(f"{where}: no item has {n} words or more, so none could be found")
+        return cls(tuple(names), known)
+
+
+@dataclass(frozen=True)
+class LeakWork:
+    """Which item each row has a run of words of; a row may hold several texts in a list."""
+
+    references: References
+    column: str
+    outputs: tuple[str, ...] = ("leaks",)
+
+    def decides(self) -> Mapping[str, Any]:
+        """Return the references' digest and the settings."""
+        return {
+            "references": self._digest,
+            "column": self.column,
+            "n": self.references.n,
+            "normalisation": self.references.normalisation,
+        }
+
+    @cached_property
+    def _digest(self) -> str:
+        return self.references.digest()
+
+    def __call__(self, table: pa.Table, first: int) -> tuple[dict[str, pa.Table], dict[str, int]]:
+        """Compare a batch; one line per row: the item, the run, places that match, all places."""
+        column = table[self.column].combine_chunks()
+        rows = np.arange(table.num_rows)
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+            rows, column = np.repeat(rows, lengths), column.flatten()
+        found = self.references.find(strings(column, f"column '{self.column}'"))
+        leaking, lead = np.unique(rows[found.leaks], return_index=True)
+        lead = np.flatnonzero(found.leaks)[lead]
+        item, ngram = np.full(table.num_rows, -1), np.full(table.num_rows, None, object)
+        item[leaking] = found.reference[lead]
+        ngram[leaking] = [found.ngram[text] for text in lead]
+        lines = {
+            "item": pa.array(item, mask=item < 0),
+            "ngram": pa.array(ngram, pa.string()),
+            "n_matches": _total(rows, found.n_matches, table.num_rows),
+            "n_ngrams": _total(rows, found.n_ngrams, table.num_rows),
+        }
+        return {"leaks": pa.table(lines)}, {}
+
+
+def _total(rows: IntArray, counts: IntArray, n: int) -> pa.Array:
+    return pa.array(np.bincount(rows, counts, n).astype(np.int64))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,195 @@
+"""How many tokens the weighted mean of tournament bits (SynthID) needs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from statllm.estimators.watermark._search import check_share, fewest
+from statllm.estimators.watermark.bits_power import _completed
+from statllm.estimators.watermark.nulls._tilted import tilted_window
+from statllm.estimators.watermark.nulls.lattice import weighted_bits_log_tail
+from statllm.ragged import FloatArray, IntArray
+
+_CHUNK = 2_000  # positions at a time
+
+
+def layer_weights(depth: int) -> IntArray:
+    """Return SynthID's weights of layers, from 10 down to 1, as the smallest whole numbers.
+
+    Examples
+    --------
+    >>> layer_weights(4)
+    array([10,  7,  4,  1])
+    """
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, not {depth}")
+    whole = 10 * (depth - 1) - 9 * np.arange(depth) if depth > 1 else np.ones(1, np.int64)
+    return np.asarray(whole // np.gcd.reduce(whole), np.int64)
+
+
+def tournament_weights(
+    probabilities: ArrayLike,
+    depth: int = 30,
+    leaves: int = 2,
+    n_draws: int = 20_000,
+    rng: np.random.Generator | int = 0,
+) -> FloatArray:
+    """Return the law of a watermarked token's weighted number of bits, by simulated tournaments.
+
+    As `tournament_bits`, with the bit of layer l counted `layer_weights`[l] times.
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n_positions, k)
+        Largest probabilities of the sampling law, as for `tournament_bits`.
+    depth, leaves, n_draws : int
+    rng : Generator or int
+
+    Returns
+    -------
+    ndarray, shape (sum of weights + 1,)
+
+    Raises
+    ------
+    ValueError
+        If a probability is out of range, or depth, leaves or n_draws too small.
+
+    Examples
+    --------
+    >>> law = tournament_weights([[0.5, 0.5]], depth=4, n_draws=4_000)
+    >>> len(law), bool(law @ np.arange(23) > 12)    # 11 by chance
+    (23, True)
+    """
+    top = np.asarray(probabilities, np.float64)
+    if top.ndim != 2 or top.size == 0 or not np.all((top >= 0) & (top <= 1)):
+        raise ValueError("probabilities must have shape (n_positions, k) and lie in [0, 1]")
+    if top.sum(axis=1).max() > 1 + 1e-4:
+        row = int(np.argmax(top.sum(axis=1)))
+        raise ValueError(f"probabilities of row {row} sum to {top[row].sum():.6g}, above 1")
+    if leaves < 2 or n_draws < 1:
+        raise ValueError("n_draws must be at least 1, leaves at least 2")
+    weights, laws = layer_weights(depth), _completed(top)
+    rng = np.random.default_rng(rng)
+    counts = np.zeros(int(weights.sum()) + 1)
+    for start in range(0, n_draws, _CHUNK):
+        some = laws[rng.integers(len(laws), size=min(_CHUNK, n_draws - start))]
+        counts += np.bincount(_played(some, weights, leaves, rng), minlength=len(counts))
+    return np.asarray(counts / n_draws)
+
+
+def weighted_bits_critical(n: int, depth: int, alpha: float = 1e-6, share: float = 0.5) -> int:
+    """Return the smallest weighted number of bits of n tokens that is significant.
+
+    Parameters
+    ----------
+    n, depth : int
+    alpha : float
+    share : float
+        Of bits that are 1 by chance.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    One token of 4 layers: 22 of 22 by chance in 1 of 16.
+
+    >>> weighted_bits_critical(1, 4, 0.07)
+    22
+    """
+    check_share("alpha", alpha)
+    check_share("share", share)
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    weights = layer_weights(depth)
+    low, high = 0, n * int(weights.sum()) + 1  # not significant at low, nothing at high
+    while high - low > 1:
+        middle = (low + high) // 2
+        log_p = float(np.ravel(weighted_bits_log_tail([float(middle)], weights, [n], share))[0])
+        low, high = (low, middle) if log_p <= math.log(alpha) else (middle, high)
+    return high
+
+
+def weighted_bits_power(
+    n: int, law: ArrayLike, depth: int = 30, alpha: float = 1e-6, share: float = 0.5
+) -> float:
+    """Return the probability that n independent tokens have a significant weighted mean.
+
+    Parameters
+    ----------
+    n : int
+    law : array_like, shape (sum of weights + 1,)
+        From `tournament_weights`.
+    depth : int
+        Of the scheme.
+    alpha, share : float
+        As for `weighted_bits_critical`.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the law doesn't sum to 1 or has another length.
+
+    Examples
+    --------
+    >>> law = np.zeros(23)
+    >>> law[[0, 22]] = 0.2, 0.8
+    >>> round(weighted_bits_power(1, law, 4, 0.07), 6)
+    0.8
+    """
+    pmf = np.asarray(law, np.float64)
+    if pmf.shape != (int(layer_weights(depth).sum()) + 1,):
+        raise ValueError(f"law must have {int(layer_weights(depth).sum()) + 1} probabilities")
+    if np.any(pmf < 0) or abs(pmf.sum() - 1) > 1e-9:
+        raise ValueError("law must not be negative, and sum to 1")
+    critical = weighted_bits_critical(n, depth, alpha, share)
+    window = tilted_window(0.0, [pmf], np.array([n]))
+    return float(min(window.law[max(critical - window.start, 0) :].sum(), 1.0))
+
+
+def weighted_bits_tokens_needed(
+    law: ArrayLike, depth: int = 30, alpha: float = 1e-6, wanted: float = 0.99, share: float = 0.5
+) -> int:
+    """Return the fewest tokens at which the weighted mean has the power that is wanted.
+
+    Parameters
+    ----------
+    law, depth, alpha, share
+        As for `weighted_bits_power`.
+    wanted : float
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or 4 million tokens aren't enough.
+
+    Examples
+    --------
+    >>> law = np.zeros(23)
+    >>> law[[0, 22]] = 0.2, 0.8
+    >>> weighted_bits_tokens_needed(law, 4, 0.01, 0.9)
+    16
+    """
+    check_share("wanted", wanted)
+    return fewest(lambda n: weighted_bits_power(n, law, depth, alpha, share) >= wanted)
+
+
+def _played(laws: FloatArray, weights: IntArray, leaves: int, rng: np.random.Generator) -> IntArray:
+    """Weighted bits of one token of each law after its tournaments."""
+    rows = np.arange(len(laws))
+    total = np.zeros(laws.shape, np.int64)  # of each token, so far
+    for weight in weights:
+        one = rng.integers(0, 2, laws.shape, dtype=np.uint8)
+        mass = np.clip((laws * one).sum(axis=1, keepdims=True), 0.0, 1.0)
+        lost = 1 - mass
+        won = (1 - lost**leaves) / np.maximum(mass, 1e-300)
+        laws = laws * np.where(one == 1, won, lost ** (leaves - 1))
+        total += weight * one
+    edges = np.cumsum(laws, axis=1)
+    drawn = rng.random((len(laws), 1)) * edges[:, -1:]
+    return np.asarray(total[rows, (edges <= drawn).sum(axis=1)], np.int64)

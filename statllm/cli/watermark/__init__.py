@@ -34,7 +34,8 @@ __all__ = [
 
 watermark = typer.Typer(
     no_args_is_help=True,
-    help="Watermarks of language models: detect, certify, diagnose, plan, locate, embed, radioactivity.",
+    help="Watermarks of language models: detect, certify, diagnose, plan, locate, embed; "
+    "radioactivity.",
 )
 for command in (detect, certify, diagnose, locate, embed, plan, radioactivity):
     watermark.command()(command)

@@ -112,7 +112,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = Tokenizer(models.BPE())
     other.pre_tokenizer = pre_tokenizers.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     other.train_from_iterator(responses, trainer)
     shutil.copytree(model_path(), folder / "other")

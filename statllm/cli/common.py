@@ -61,6 +61,13 @@ def write_json(report: dict[str, Any], path: Path) -> None:
     write_text(json.dumps(finite(report), ensure_ascii=False, indent=2) + "\n", path)
 
 
+def printable(text: str) -> str:
+    """Return what a user gave as text to print: no markup, no half of a surrogate pair."""
+    from rich.markup import escape
+
+    return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
 def console() -> Console:
     """Return the console for results (standard output)."""
     from rich.console import Console

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statllm.cli.common import console, estimates, table_of, write_json
+from statllm.cli.common import (
+    Where,
+    conditions,
+    console,
+    estimates,
+    printable,
+    table_of,
+    write_json,
+)
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +50,11 @@ def compare(
         ),
     ] = None,
     item: Annotated[str | None, typer.Option(help="A table's column that names items.")] = None,
+    where: Where = None,
+    where_a: Annotated[
+        list[str] | None, typer.Option(help="The same, of A alone: model=base, say.")
+    ] = None,
+    where_b: Annotated[list[str] | None, typer.Option(help="… of B alone.")] = None,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -65,6 +79,8 @@ def compare(
         statllm compare a.eval b.eval --cluster source -o compare.json --figure compare.png
 
         statllm compare runs/scpo/iteration_0 runs/scpo/iteration_2 --margin .02
+
+        statllm compare all.csv all.csv --where-a model=base --where-b model=tuned
     """
     from statllm._formats import check_output
     from statllm.cli.figures import PICTURES
@@ -77,23 +93,35 @@ def compare(
         raise InputError(f"--level must lie between 0 and 1, not {level}")
     if margin is not None and not (margin > 0 and math.isfinite(margin)):
         raise InputError(f"--margin must be positive, not {margin}")
-    scores = [_scores(path, column, filter, cluster, item) for path in (a, b)]
+    rows = [conditions([*(where or ()), *(own or ())]) for own in (where_a, where_b)]
+
+    def read(metric: str | None) -> list[Scores]:
+        return [
+            _scores(path, metric, filter=filter, cluster=cluster, item=item, where=only)
+            for path, only in zip((a, b), rows, strict=True)
+        ]
+
+    scores = read(column)
     if column is None and scores[0].metric != scores[1].metric:
-        scores = _same_metric(scores, (a, b), filter, cluster, item)
+        scores = _same_metric(scores, read)
     paired = pair_scores(*scores)
     found = compare_pairs(paired, scores[0].metric, ("A", "B"), cluster, margin)
     _print(found, scores, paired, level)
     if output is not None:
-        sources = {"sources": [str(a), str(b)], "models": [each.model for each in scores]}
+        sources = {
+            "sources": [str(a), str(b)],
+            "models": [each.model for each in scores],
+            "where": rows,
+            "metric": scores[0].metric,
+            "notes": list(dict.fromkeys(note for each in scores for note in each.notes)),
+        }
         report = sources | found.to_dict(level)
         write_json(report, output)
     if figure is not None:
         _draw(found, level, figure)
 
 
-def _scores(
-    path: Path, column: str | None, filter: str | None, cluster: str | None, item: str | None
-) -> Scores:
+def _scores(path: Path, column: str | None, **options: Any) -> Scores:
     """Read a log; of a run folder the last evaluation, of an iteration folder its own."""
     from statllm.integrations import read_scores
     from statllm.stages import Run
@@ -104,20 +132,14 @@ def _scores(
             path = run.path(run.n_iterations, "evaluation.parquet")
         elif (path / "evaluation.parquet").is_file():
             path = path / "evaluation.parquet"
-    return read_scores(path, column, filter=filter, cluster=cluster, item=item)
+    return read_scores(path, column, **options)
 
 
-def _same_metric(
-    scores: list[Scores],
-    paths: tuple[Path, Path],
-    filter: str | None,
-    cluster: str | None,
-    item: str | None,
-) -> list[Scores]:
+def _same_metric(scores: list[Scores], read: Callable[[str | None], list[Scores]]) -> list[Scores]:
     """The first metric of one file that the other has too."""
     for wanted in (scores[0].metric, scores[1].metric):
         try:
-            return [_scores(path, wanted, filter, cluster, item) for path in paths]
+            return read(wanted)
         except InputError:
             continue
     return scores
@@ -127,13 +149,23 @@ def _print(found: Comparison, scores: list[Scores], paired: Paired, level: float
     out = console()
     figures = [found.a, found.b, found.difference]
     for name, each in zip("AB", scores, strict=True):
-        out.print(f"{name}: {each.source}" + (f" ({each.model})" if each.model else ""))
+        model = f" ({each.model})" if each.model else ""
+        out.print(printable(f"{name}: {each.source}{model}"))
     title = f"{scores[0].metric} on {found.n_items} common items"
     out.print(estimates(title, figures, level))
     rows = [(name, test.summary()) for name, test in found.tests.items()]
     out.print(table_of("tests", ("test", "result"), rows, wrap=("result",)))
-    out.print(f"estimand: {found.estimand}")
-    se = found.difference.se
+    out.print(printable(f"estimand: {found.estimand}"))
+    se, n = found.difference.se, found.difference.n
+    unit = "prompts" if paired.cluster is None else "clusters"
+    if n < 2:
+        out.print(f"an error needs two {unit}: there is one")
+    elif se == 0:
+        same = "are equal" if found.difference.value == 0 else "differ by the same"
+        out.print(
+            f"A and B {same} on all {n} {unit}: the interval of the difference has no width and "
+            "t's p-value no meaning, though another sample might differ"
+        )
     if se > 0:
         out.print(
             f"paired standard error {se:.4f}; ignoring the pairs it would be "
@@ -141,20 +173,18 @@ def _print(found: Comparison, scores: list[Scores], paired: Paired, level: float
             "with a power of 80 %"
         )
     if found.units_needed is not None:
-        unit = "prompts" if paired.cluster is None else "clusters"
         out.print(f"to find the observed difference with that power: {found.units_needed:,} {unit}")
-    if paired.cluster is not None and found.difference.n < 10:
-        out.print(f"{found.difference.n} clusters are few: the interval is wide, and rightly so")
+    if paired.cluster is not None and 2 <= n < 10:
+        out.print(f"{n} clusters are few: the interval is wide, and rightly so")
     for path, only in ((scores[0].source, paired.only_a), (scores[1].source, paired.only_b)):
         if only:
-            out.print(f"{len(only)} items are in {path} alone, '{only[0]}' for one; left out")
+            said = f"{len(only)} items are in {path} alone, '{only[0]}' for one; left out"
+            out.print(printable(said))
     if paired.missing:
-        out.print(
-            f"{len(paired.missing)} common items lack a score, '{paired.missing[0]}' for one; "
-            "left out"
-        )
+        said = f"{len(paired.missing)} common items lack a score, '{paired.missing[0]}' for one"
+        out.print(printable(f"{said}; left out"))
     for note in dict.fromkeys(note for each in scores for note in each.notes):
-        out.print(note)
+        out.print(printable(note))
 
 
 def _draw(found: Comparison, level: float, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statllm.cli.common import console, table_of, write_json
+from statllm.cli.common import Where, conditions, console, printable, table_of, write_json
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def passk(
     cluster: Annotated[
         str | None, typer.Option(help="Column: tasks that depend on each other.")
     ] = None,
+    where: Where = None,
+    filter: Annotated[str | None, typer.Option(help="Of lm-evaluation-harness.")] = None,
     level: Annotated[float, typer.Option(help="Of the bands.")] = 0.95,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="All curves: JSON.")] = None,
     figure: Annotated[Path | None, typer.Option(help="The curves: .png, .pdf or .svg.")] = None,
@@ -52,9 +54,9 @@ def passk(
 
         statllm passk scores.parquet --k 1 --k 4 --answer answer
 
-        statllm passk runs.csv --column reward --item task_id --figure passk.png
+        statllm passk runs.csv --column reward --item task_id --where model=base --figure k.png
     """
-    from statllm._formats import check_output, read_rows
+    from statllm._formats import check_output, keep_and_rename, read_rows
     from statllm.cli.figures import PICTURES
     from statllm.estimators.passk import all_at_k, curve, majority_at_k, pass_at_k, success_counts
 
@@ -62,7 +64,8 @@ def passk(
     check_output(figure, PICTURES)
     if not 0 < level < 1:
         raise InputError(f"--level must lie between 0 and 1, not {level}")
-    samples = _Samples.read(source, column, item, cluster)
+    only = conditions(where)
+    samples = _Samples.read(source, column, item=item, cluster=cluster, where=only, filter=filter)
     longest = int(samples.correct.lengths.max())
     ks = sorted(set(k)) if k else _powers(longest)
     try:
@@ -72,7 +75,7 @@ def passk(
             "pass^k": all_at_k(successes, n, ks),
         }
         if answer is not None or reward is not None:
-            table = read_rows(source)
+            table = keep_and_rename(read_rows(source), {}, only)
             if answer is not None:
                 answers = samples.column(table, source, answer, object)
                 values["maj@k"] = majority_at_k(answers, samples.correct, ks)
@@ -85,12 +88,15 @@ def passk(
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
     _print(source, curves, ks, level)
+    for note in samples.notes:
+        console().print(printable(note))
     if output is not None:
         report = {
             "source": str(source),
             "level": level,
             "curves": {each.name: each.to_frame().to_dict("records") for each in curves},
-            "tasks_left_out": curves[0].n_dropped,
+            "tasks_left_out": {each.name: each.n_dropped for each in curves},
+            "notes": list(samples.notes),
         }
         write_json(report, output)
     if figure is not None:
@@ -100,41 +106,46 @@ def passk(
 class _Samples:
     """Verdicts of each task, and where its other columns lie."""
 
-    def __init__(self, correct: Any, items: list[str], clusters: Any, key: str | None) -> None:
+    def __init__(
+        self, correct: Any, items: list[str], clusters: Any, key: str | None, notes: tuple[str, ...]
+    ) -> None:
         self.correct, self.items, self.clusters, self.key = correct, items, clusters, key
+        self.notes = notes
 
     @classmethod
-    def read(
-        cls, source: Path, column: str | None, item: str | None, cluster: str | None
-    ) -> _Samples:
+    def read(cls, source: Path, column: str | None, item: str | None, **options: Any) -> _Samples:
         import numpy as np
 
         from statllm.integrations import read_scores
         from statllm.ragged import Ragged
 
-        scores = read_scores(source, column, cluster=cluster, item=item)
+        scores = read_scores(source, column, item=item, **options)
         rows: dict[str, list[float]] = {}
-        groups: dict[str, str] = {}
-        for place, name in enumerate(scores.item):
-            rows.setdefault(name, []).append(float(scores.score[place]))
-            if scores.cluster is not None:
-                groups[name] = scores.cluster[place]
+        for name, value in zip(scores.item, scores.score.tolist(), strict=True):
+            rows.setdefault(name, []).append(value)
+        groups = {} if scores.cluster is None else scores.cluster_of()
         missing = [name for name, values in rows.items() if np.isnan(values).any()]
         if missing:
             raise InputError(
                 f"{source}: task '{missing[0]}' has a sample without a verdict; say whether it is "
                 "a failure before (statllm score does)"
             )
+        for name, values in rows.items():
+            other = next((v for v in values if v not in (0, 1)), None)
+            if other is not None:
+                raise InputError(
+                    f"{source}: {scores.metric} of task '{name}' is {other:g}, not 0 or 1"
+                )
         items = list(rows)
         clusters = [groups[name] for name in items] if groups else None
         correct = Ragged.from_lists([rows[name] for name in items], np.float64)
-        return cls(correct, items, clusters, item)
+        return cls(correct, items, clusters, item, scores.notes)
 
     def column(self, table: Any, source: Path, name: str, kind: type) -> Any:
         """Another column in the same order of tasks and samples."""
         import numpy as np
 
-        from statllm.integrations.plain import ITEMS
+        from statllm.integrations.plain import ITEMS, item_label
         from statllm.ragged import Ragged
 
         if name not in table.column_names:
@@ -143,9 +154,10 @@ class _Samples:
         if key is None:
             raise InputError(f"{source} has none of the columns {', '.join(ITEMS)}")
         rows: dict[str, list[Any]] = {each: [] for each in self.items}
-        for label, value in zip(table[key].to_pylist(), table[name].to_pylist(), strict=True):
-            if str(label) in rows:
-                rows[str(label)].extend(value if isinstance(value, list) else [value])
+        for given, value in zip(table[key].to_pylist(), table[name].to_pylist(), strict=True):
+            label = item_label(given)
+            if label in rows:
+                rows[label].extend(value if isinstance(value, list) else [value])
         lists = [rows[each] for each in self.items]
         for task, values, count in zip(self.items, lists, self.correct.lengths, strict=True):
             if len(values) != count:
@@ -183,9 +195,15 @@ def _print(source: Path, curves: list[Curve], ks: list[int], level: float) -> No
     out = console()
     names = ("figure", "share of tasks", f"{level:.0%} interval", f"{level:.0%} band", "n")
     out.print(table_of(f"{source}: k samples of each task", names, rows))
-    left = curves[0].n_dropped
-    if left:
-        out.print(f"{left} tasks have fewer than {max(ks)} samples and are left out")
+    short = curves[0].n_dropped
+    if short:
+        out.print(f"{short} tasks have fewer than {max(ks)} samples and are left out")
+    for each in curves:
+        if each.n_dropped > short:
+            lacking = each.n_dropped - short
+            out.print(f"{each.name}: {lacking} more tasks lack a reward and are left out")
+    if any(estimate.se == 0 for each in curves for estimate in each.estimates):
+        out.print("where all tasks have one value the interval has no width: it isn't certainty")
 
 
 def _draw(curves: list[Curve], level: float, path: Path) -> None:

@@ -66,6 +66,7 @@ def read_lm_eval(
             raise InputError(f"{path} has no samples_*.jsonl file")
     else:
         files = [existing_file(path)]
+    _one_run(files, path)
     rows = [(file, number, row) for file in files for number, row in _lines(file)]
     if not rows:
         raise InputError(f"{path} has no lines")
@@ -105,8 +106,32 @@ def read_lm_eval(
         _model(files[0]),
         clusters if cluster is not None else None,
         prints if all(prints) else None,
-        notes + also,
+        notes + also + _design(rows, files),
     )
+
+
+def _one_run(files: list[Path], path: Path) -> None:
+    """A folder holds each task once, of one model."""
+    seen: dict[str, Path] = {}
+    for file in files:
+        other = seen.setdefault(_task(file), file)
+        if other is not file:
+            raise InputError(f"{path} has two logs of one task: {other} and {file}; give one")
+    models = sorted({_model(file) for file in files})
+    if len(models) > 1:
+        raise InputError(f"{path} has logs of several models: {', '.join(models)}; give one folder")
+
+
+def _design(rows: list[tuple[Path, int, dict[str, Any]]], files: list[Path]) -> tuple[str, ...]:
+    """What a reader should know of how prompts were pooled and repeated."""
+    notes = []
+    if len(files) > 1:
+        notes.append(f"{len(files)} tasks are pooled: every prompt counts the same")
+    answers = rows[0][2].get("resps")
+    first = answers[0] if isinstance(answers, list) and answers else None
+    if rows[0][2].get("target") is not None and isinstance(first, list) and len(first) > 1:
+        notes.append(f"{len(first)} responses a prompt; the log has one verdict, of the filter")
+    return tuple(notes)
 
 
 def is_lm_eval(row: dict[str, Any]) -> bool:

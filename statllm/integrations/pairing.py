@@ -54,53 +54,72 @@ def pair_scores(a: Scores, b: Scores) -> Paired:
     ------
     InputError
         If they measure different metrics, share no item, or an item of the same id has a different
-        text in each (the item is named).
+        text or cluster in each (the item is named).
     """
     if a.metric != b.metric:
         raise InputError(
             f"{a.source} has {a.metric}, {b.source} has {b.metric}: these can't be compared"
         )
-    left, right = _by_item(a), _by_item(b)
-    common = [name for name in left if name in right]
+    left, right = _Items(a), _Items(b)
+    common = [name for name in left.place if name in right.place]
     if not common:
         raise InputError(
             f"{a.source} and {b.source} have no common item; the first ids are "
             f"'{a.item[0]}' and '{b.item[0]}'"
         )
-    if a.fingerprint is not None and b.fingerprint is not None:
-        prints_a = dict(zip(a.item, a.fingerprint, strict=True))
-        prints_b = dict(zip(b.item, b.fingerprint, strict=True))
-        for name in common:
-            if prints_a[name] != prints_b[name]:
-                raise InputError(
-                    f"item '{name}' of {a.source} is not that of {b.source}: their texts differ"
-                )
-    clusters = None
-    if a.cluster is not None:
-        clusters_a = dict(zip(a.item, a.cluster, strict=True))
-        clusters = clusters_a
-    kept: list[str] = []
-    missing: list[str] = []
-    for name in common:
-        known = not (np.isnan(left[name]).any() or np.isnan(right[name]).any())
-        (kept if known else missing).append(name)
-    if not kept:
+    _same_texts(a, b, common)
+    clusters = _clusters(a, b, common)
+    at_a = np.array([left.place[name] for name in common])
+    at_b = np.array([right.place[name] for name in common])
+    known = ~(np.isnan(left.mean[at_a]) | np.isnan(right.mean[at_b]))
+    if not known.any():
         raise InputError(f"no common item of {a.source} and {b.source} has both scores")
+    kept = [name for name, has in zip(common, known, strict=True) if has]
     return Paired(
         kept,
-        np.array([np.mean(left[name]) for name in kept]),
-        np.array([np.mean(right[name]) for name in kept]),
-        np.array([len(left[name]) for name in kept]),
-        np.array([len(right[name]) for name in kept]),
+        left.mean[at_a][known],
+        right.mean[at_b][known],
+        left.count[at_a][known],
+        right.count[at_b][known],
         None if clusters is None else [clusters[name] for name in kept],
-        [name for name in left if name not in right],
-        [name for name in right if name not in left],
-        missing,
+        [name for name in left.place if name not in right.place],
+        [name for name in right.place if name not in left.place],
+        [name for name, has in zip(common, known, strict=True) if not has],
     )
 
 
-def _by_item(scores: Scores) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for name, value in zip(scores.item, scores.score.tolist(), strict=True):
-        found.setdefault(name, []).append(value)
+class _Items:
+    """Items in the order of their first score; a mean is NaN where one of its samples is."""
+
+    def __init__(self, scores: Scores) -> None:
+        self.place: dict[str, int] = {}
+        rows = [self.place.setdefault(name, len(self.place)) for name in scores.item]
+        self.count: NDArray[np.int64] = np.bincount(rows)
+        self.mean: FloatArray = np.bincount(rows, weights=scores.score) / self.count
+
+
+def _same_texts(a: Scores, b: Scores, common: list[str]) -> None:
+    if a.fingerprint is None or b.fingerprint is None:
+        return
+    prints_a = dict(zip(a.item, a.fingerprint, strict=True))
+    prints_b = dict(zip(b.item, b.fingerprint, strict=True))
+    for name in common:
+        if prints_a[name] != prints_b[name]:
+            raise InputError(
+                f"item '{name}' of {a.source} is not that of {b.source}: their texts differ"
+            )
+
+
+def _clusters(a: Scores, b: Scores, common: list[str]) -> dict[str, str] | None:
+    if a.cluster is None:
+        return None
+    found = a.cluster_of()
+    if b.cluster is not None:
+        other = b.cluster_of()
+        for name in common:
+            if found[name] != other[name]:
+                raise InputError(
+                    f"item '{name}' is in cluster '{found[name]}' of {a.source} and in "
+                    f"'{other[name]}' of {b.source}"
+                )
     return found

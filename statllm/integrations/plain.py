@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from statllm._formats import read_rows
+from statllm._formats import keep_and_rename, read_rows
 from statllm.errors import InputError
 from statllm.integrations.scores import Scores, as_number
 
@@ -34,7 +34,7 @@ def read_plain(
     metric: str | None = None,
     cluster: str | None = None,
     item: str | None = None,
-    model: str | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> Scores:
     """Read a table with one row per score, or per item with a list of scores.
 
@@ -44,8 +44,8 @@ def read_plain(
         Parquet, JSON lines or CSV.
     metric, cluster, item : str, optional
         Columns. Default for `metric` and `item`: the first of `SCORES` and of `ITEMS` there is.
-    model : str, optional
-        Only rows whose column ``model`` has this value.
+    where : mapping of str to str, optional
+        Only rows whose columns, as text, have these values: ``{"model": "base"}``.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def read_plain(
     InputError
         Names the file, the column and the row.
     """
-    return plain_scores(read_rows(path), str(path), metric, cluster, item, model)
+    return plain_scores(read_rows(path), str(path), metric, cluster, item, where)
 
 
 def plain_scores(
@@ -67,20 +67,20 @@ def plain_scores(
     metric: str | None = None,
     cluster: str | None = None,
     item: str | None = None,
-    model: str | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> Scores:
     """Read an Arrow table as `read_plain` reads a file."""
     names = table.column_names
-    if model is not None:
-        if "model" not in names:
-            raise InputError(f"{source} has no column 'model'")
-        kept = [str(value) == model for value in table["model"].to_pylist()]
-        table = table.filter(pa.array(kept))
+    for name, value in (where or {}).items():
+        if name not in names:
+            raise InputError(f"{source} has no column '{name}'; it has {', '.join(names)}")
+        table = keep_and_rename(table, {}, {name: value})
         if table.num_rows == 0:
-            raise InputError(f"{source} has no row of model '{model}'")
-    elif "model" in names and len(set(table["model"].to_pylist())) > 1:
-        several = ", ".join(sorted({str(m) for m in table["model"].to_pylist()})[:8])
-        raise InputError(f"{source} has several models: {several}; name one")
+            raise InputError(f"{source} has no row where {name} = {value}")
+    models = sorted({str(m) for m in table["model"].to_pylist()}) if "model" in names else []
+    if len(models) > 1:
+        several = ", ".join(models[:8]) + (", …" if len(models) > 8 else "")
+        raise InputError(f"{source} has several models: {several}; name one (--where model=…)")
     key = _column(item, ITEMS, names, source, "names items", "--item")
     column = _column(metric, SCORES, names, source, "is a score", "--column")
     if cluster is not None and cluster not in names:
@@ -95,7 +95,7 @@ def plain_scores(
     for row, (name, value) in enumerate(zip(ids, values, strict=True)):
         if name is None:
             raise InputError(f"{source}: '{key}' is null in row {row}")
-        label = str(name)
+        label = item_label(name)
         for each in value if isinstance(value, list) else [value]:
             number = float("nan") if each is None else as_number(each)
             if number is None:
@@ -106,17 +106,23 @@ def plain_scores(
             samples.append(_whole(given[row], source, numbered, row) if given else place)
             scores.append(number)
             if groups is not None:
+                if groups[row] is None:
+                    raise InputError(f"{source}: '{cluster}' is null in row {row}")
                 clusters.append(str(groups[row]))
-    only = set(table["model"].to_pylist()) if "model" in names else set()
     return Scores(
         source,
         items,
         np.asarray(samples, np.int64),
         np.asarray(scores, np.float64),
         column,
-        str(only.pop()) if len(only) == 1 else "",
+        models[0] if models else "",
         clusters if groups is not None else None,
     )
+
+
+def item_label(value: Any) -> str:
+    """Return an item's id as text; an integer column with a gap comes as floats: 3.0 is 3."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _column(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from statllm.errors import InputError
@@ -21,7 +22,7 @@ def read_scores(
     filter: str | None = None,
     cluster: str | None = None,
     item: str | None = None,
-    model: str | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> Scores:
     """Read scores from any log that is known.
 
@@ -36,8 +37,10 @@ def read_scores(
         Of lm-evaluation-harness.
     cluster : str, optional
         A key of the document, of the metadata, or a column.
-    item, model : str, optional
-        Of a table: the column that names items, and the one model to keep.
+    item : str, optional
+        Of a table: the column that names items.
+    where : mapping of str to str, optional
+        Of a table: only rows whose columns have these values.
 
     Raises
     ------
@@ -48,9 +51,17 @@ def read_scores(
     if path.is_dir():
         if any(path.rglob("samples_*.jsonl")):
             return read_lm_eval(path, metric, filter, cluster)
-        return read_plain(path, metric, cluster, item, model)
+        logs = [*sorted(path.glob("*.eval")), *sorted(path.glob("*.json"))]
+        if any(path.glob("*.parquet")) or not logs:
+            return read_plain(path, metric, cluster, item, where)
+        if len(logs) > 1:
+            raise InputError(f"{path} holds {len(logs)} logs; name one, {logs[0]} say")
+        path = logs[0]
     existing_file(path)
     suffix = path.suffix.lower()
+    lines = suffix in (".jsonl", ".ndjson") and _first_is_lm_eval(path)
+    if where and (lines or suffix in (".eval", ".json")):
+        raise InputError(f"{path} is a log, not a table; --where has no effect")
     if suffix == ".eval":
         return read_inspect(path, metric, cluster)
     if suffix == ".json":
@@ -63,11 +74,11 @@ def read_scores(
         if is_alpaca_eval(log):
             return read_alpaca_eval(path, cluster)
         raise InputError(f"{path} is neither a log of Inspect nor annotations of AlpacaEval")
-    if suffix in (".jsonl", ".ndjson") and _first_is_lm_eval(path):
+    if lines:
         return read_lm_eval(path, metric, filter, cluster)
     if filter is not None:
         raise InputError(f"{path} is no log of lm-evaluation-harness; --filter has no effect")
-    return read_plain(path, metric, cluster, item, model)
+    return read_plain(path, metric, cluster, item, where)
 
 
 def _first_is_lm_eval(path: Path) -> bool:

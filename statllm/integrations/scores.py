@@ -59,9 +59,31 @@ class Scores:
             if key in seen:
                 raise InputError(f"{self.source}: item '{key[0]}', sample {key[1]} occurs twice")
             seen.add(key)
+        infinite = np.flatnonzero(np.isinf(self.score))
+        if len(infinite):
+            name = self.item[int(infinite[0])]
+            raise InputError(f"{self.source}: the score of item '{name}' is infinite")
 
     def __len__(self) -> int:
         return len(self.item)
+
+    def cluster_of(self) -> dict[str, str]:
+        """Return the cluster of each item.
+
+        Raises
+        ------
+        InputError
+            If there are none, or the samples of an item have several.
+        """
+        if self.cluster is None:
+            raise InputError(f"{self.source} was read without clusters")
+        found: dict[str, str] = {}
+        for name, group in zip(self.item, self.cluster, strict=True):
+            if found.setdefault(name, group) != group:
+                raise InputError(
+                    f"{self.source}: item '{name}' is in the clusters '{found[name]}' and '{group}'"
+                )
+        return found
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per score: item, sample, score, and model and cluster where known."""

@@ -131,7 +131,7 @@ def compare_pairs(
         ]
     else:
         both = [
-            mean_estimate(x, groups, name, metric)
+            mean_estimate(x, groups, name, "share" if singles else metric)
             for x, name in zip((paired.a, paired.b), names, strict=True)
         ]
     difference = paired_difference(

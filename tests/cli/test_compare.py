@@ -92,3 +92,50 @@ def test_what_is_wrong_is_named(statllm, arguments: list[object], said: str) -> 
     code, _, error = statllm("compare", *arguments)
     assert code != 0
     assert said in " ".join(error.split())
+
+
+def test_one_table_holds_both_models(statllm, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    score = rng.normal(size=(30, 2))
+    rows = [
+        {"id": i, "model": m, "kind": k, "score": score[i, int(m == "new")] + (k == "x")}
+        for i in range(30)
+        for m in ("base", "new")
+        for k in "xy"
+    ]
+    path, out = tmp_path / "all.csv", tmp_path / "c.json"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    sides = ("--where-a", "model=base", "--where-b", "model=new")
+    code, _, _ = statllm("compare", path, path, "--where", "kind=y", *sides, "-o", out)
+    assert code == 0
+    report = json.loads(out.read_text())
+    theirs = stats.ttest_rel(score[:, 1], score[:, 0])
+    assert report["a"]["value"] == pytest.approx(score[:, 0].mean())
+    assert report["tests"]["paired t"]["p_value"] == pytest.approx(theirs.pvalue)
+    assert report["where"] == [{"kind": "y", "model": m} for m in ("base", "new")]
+    code, _, error = statllm("compare", path, path)
+    assert code != 0
+    assert "--where model=" in " ".join(error.split())
+
+
+def test_what_has_no_error_is_said(statllm, tmp_path: Path) -> None:
+    for name, value, n in (("a", 1, 9), ("b", 0, 9), ("one", 1, 1)):
+        rows = [{"id": i, "score": value} for i in range(n)]
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    _, said, _ = statllm("compare", tmp_path / "a.csv", tmp_path / "b.csv")
+    assert "A and B differ by the same on all 9 prompts" in " ".join(said.split())
+    _, said, _ = statllm("compare", tmp_path / "a.csv", tmp_path / "one.csv")
+    assert "an error needs two prompts" in said
+
+
+def test_ids_of_any_text_are_printed(statllm, tmp_path: Path) -> None:
+    """Neither markup nor half a pair of surrogates in an id is a crash."""
+    ids = ["é[red]", "[/x]", "\ud800", "d"]
+    for name, order in (("a", ids), ("b", ids[::-1][:2])):
+        rows = [{"doc_id": i, "resps": [], "acc": n % 2} for n, i in enumerate(order)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    code, said, _ = statllm("compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert code == 0
+    assert "'task/é[red]' for one" in " ".join(said.split())
+    code, said, _ = statllm("compare", tmp_path / "b.jsonl", tmp_path / "b.jsonl")
+    assert code == 0

@@ -61,7 +61,7 @@ def test_passk_says_who_is_left_out(statllm, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--column", "reward"], "a verdict of task 0 is"),
+        (["--column", "reward"], "reward of task '0' is -0.1"),
         (["--column", "correct", "--answer", "words"], "no column 'words'"),
         (["--column", "correct", "--k", "9"], "0 of 30 tasks are complete"),
         (["--column", "correct", "--level", "2"], "--level must lie between"),
@@ -111,3 +111,44 @@ def test_power_names_what_is_wrong(statllm, arguments: list[object], said: str) 
     code, _, error = statllm("power", *arguments)
     assert code != 0
     assert said in " ".join(error.split())
+
+
+def test_passk_of_some_rows(statllm, samples: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(samples, dtype={"answer": str})
+    both = pd.concat([table.assign(model="m"), table.assign(model="n", correct=False)])
+    # A gap makes the tasks' column one of floats.
+    both["task_id"] = both["task_id"].astype(float)
+    path, out = tmp_path / "both.parquet", tmp_path / "k.json"
+    both.to_parquet(path)
+    arguments = ("--column", "correct", "--answer", "answer", "--k", 1, "--where", "model=m")
+    code, _, _ = statllm("passk", path, *arguments, "-o", out)
+    assert code == 0
+    curves = json.loads(out.read_text())["curves"]
+    assert curves["maj@k"][0]["value"] == pytest.approx(table["correct"].mean())
+
+
+def test_passk_says_what_a_curve_lacks(statllm, samples: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(samples)
+    table.loc[table["task_id"] == 3, "reward"] = np.nan
+    table.to_csv(tmp_path / "gap.csv", index=False)
+    arguments = ("--column", "correct", "--reward", "reward", "-o", tmp_path / "k.json")
+    _, said, _ = statllm("passk", tmp_path / "gap.csv", *arguments)
+    assert "best@k: 1 more tasks lack a reward" in said
+    left = json.loads((tmp_path / "k.json").read_text())["tasks_left_out"]
+    assert left == {"pass@k": 0, "pass^k": 0, "best@k": 1}
+
+
+def test_passk_of_the_harness_says_that_a_verdict_is_one(statllm) -> None:
+    log = LOGS / "lab__small"
+    code, said, _ = statllm("passk", log, "--filter", "flexible-extract")
+    assert code == 0
+    assert "pass@1" in said
+    assert "also there" not in said
+    _, said, _ = statllm("passk", log)
+    assert "also there: flexible-extract (--filter)" in " ".join(said.split())
+
+
+def test_no_spread_is_not_certainty(statllm, tmp_path: Path) -> None:
+    pd.DataFrame({"id": range(5), "score": 1}).to_csv(tmp_path / "in.csv", index=False)
+    _, said, _ = statllm("passk", tmp_path / "in.csv")
+    assert "the interval has no width" in said

@@ -185,3 +185,85 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         read_scores(tmp_path / "cut.eval")
     with pytest.raises(InputError, match="exact_match"):
         pair_scores(read_scores(_lm_eval("lab__small")), read_scores(LOGS / "inspect_first.eval"))
+
+
+def test_rows_of_one_model_are_kept(tmp_path: Path) -> None:
+    rows = [{"id": i, "score": i % 2, "model": m, "run": 1} for i in range(4) for m in "ab"]
+    path = _lines(tmp_path / "in.jsonl", rows)
+    found = read_scores(path, where={"model": "b", "run": "1"})
+    assert (found.model, found.item) == ("b", ["0", "1", "2", "3"])
+    with pytest.raises(InputError, match="has no row where model = c"):
+        read_scores(path, where={"model": "c"})
+    with pytest.raises(InputError, match="--where has no effect"):
+        read_scores(_lm_eval("lab__small"), where={"model": "b"})
+
+
+def test_a_gap_in_an_integer_column_changes_no_id(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1.0, "score": 1}\n{"id": 2.0, "score": 0}\n')
+    b = _lines(tmp_path / "b.jsonl", [{"id": 2, "score": 1}, {"id": 1, "score": 1}])
+    assert pair_scores(read_scores(tmp_path / "a.jsonl"), read_scores(b)).item == ["1", "2"]
+
+
+def test_samples_are_averaged_and_one_without_a_score_counts_as_missing(tmp_path: Path) -> None:
+    a = _lines(tmp_path / "a.jsonl", [{"id": "x", "score": [1, 0, 0]}, {"id": "y", "score": [1]}])
+    b = _lines(tmp_path / "b.jsonl", [{"id": "y", "score": [0, None]}, {"id": "x", "score": [1]}])
+    paired = pair_scores(read_scores(a), read_scores(b))
+    assert paired.a == pytest.approx([1 / 3])
+    assert (paired.item, paired.missing) == (["x"], ["y"])
+    assert (paired.n_samples_a.tolist(), paired.n_samples_b.tolist()) == ([3], [1])
+    assert not paired.binary
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ([{"id": 1, "score": 1, "c": "p"}, {"id": 1, "score": 0, "c": "q"}], [], "'p' and 'q'"),
+        ([{"id": 1, "score": 1, "c": "p"}], [{"id": 1, "score": 1, "c": "q"}], "cluster 'p' of"),
+    ],
+)
+def test_an_item_has_one_cluster(
+    tmp_path: Path, a: list[dict[str, Any]], b: list[dict[str, Any]], said: str
+) -> None:
+    logs = [_lines(tmp_path / f"{n}.jsonl", rows) for n, rows in (("a", a), ("b", b or a))]
+    with pytest.raises(InputError, match=said):
+        pair_scores(*(read_scores(log, cluster="c") for log in logs))
+
+
+def test_infinite_scores_and_null_clusters_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"id": 1, "score": 1, "c": null}\n{"id": 2, "score": Infinity, "c": "x"}\n')
+    with pytest.raises(InputError, match="the score of item '2' is infinite"):
+        read_scores(path)
+    with pytest.raises(InputError, match="'c' is null in row 0"):
+        read_scores(path, cluster="c")
+
+
+def test_a_folder_is_one_run_of_the_harness(tmp_path: Path) -> None:
+    row = {"doc_id": 0, "target": "1", "resps": [["1", "2", "1"]], "acc": 1.0}
+    first = tmp_path / "m" / "samples_one_2026-01-01T00-00-00.jsonl"
+    first.parent.mkdir()
+    _lines(first, [row])
+    _lines(first.with_name("samples_two_2026-01-01T00-00-00.jsonl"), [row])
+    found = read_scores(tmp_path)
+    assert found.item == ["one/0", "two/0"]
+    assert found.notes == (
+        "2 tasks are pooled: every prompt counts the same",
+        "3 responses a prompt; the log has one verdict, of the filter",
+    )
+    again = _lines(first.with_name("samples_one_2026-02-01T00-00-00.jsonl"), [row])
+    with pytest.raises(InputError, match="two logs of one task"):
+        read_scores(tmp_path)
+    again.unlink()
+    (tmp_path / "n").mkdir()
+    _lines(tmp_path / "n" / "samples_three_2026-01-01T00-00-00.jsonl", [row])
+    with pytest.raises(InputError, match="several models: m, n"):
+        read_scores(tmp_path)
+
+
+def test_a_folder_of_inspect_logs(tmp_path: Path) -> None:
+    log = (LOGS / "inspect_first.eval").read_bytes()
+    (tmp_path / "a.eval").write_bytes(log)
+    assert len(read_scores(tmp_path)) == 40
+    (tmp_path / "b.eval").write_bytes(log)
+    with pytest.raises(InputError, match="holds 2 logs; name one"):
+        read_scores(tmp_path)

@@ -120,3 +120,20 @@ def test_wrong_input_is_named() -> None:
         equivalence_power(0.0, 0.0, 1.0, 10)
     with pytest.raises(ValueError, match="doesn't pay"):
         allocate(1.0, 1.0, 0.5)
+
+
+def test_mcnemar_power_of_very_many_prompts() -> None:
+    """Where counts are thinned: against the whole sum over the number of discordant prompts."""
+    n, win, loss = 400_000, 0.252, 0.248
+    counts = np.arange(196_000, 204_001)  # 12 standard deviations
+    mass = stats.binom.pmf(counts, n, win + loss)
+    least = stats.binom.ppf(0.025, counts, 0.5) - 1  # P(X <= least) < .025, the largest such
+    least += 2 * stats.binom.cdf(least + 1, counts, 0.5) <= 0.05
+    share = win / (win + loss)
+    reject = stats.binom.cdf(least, counts, share) + stats.binom.sf(
+        counts - least - 1, counts, share
+    )
+    assert mcnemar_power(win, loss, n) == pytest.approx(mass @ reject, abs=1e-4)
+    # The normal approximation of the size, where the exact one takes hundreds of millions.
+    z = stats.norm.ppf([0.975, 0.8]).sum()
+    assert mcnemar_sample_size(0.25005, 0.24995) == pytest.approx(0.5 * z**2 / 1e-4**2, rel=2e-3)

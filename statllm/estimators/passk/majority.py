@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from statllm.ragged import Ragged
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 Draw = Literal["without", "with"]
 Tally = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -69,20 +70,19 @@ def majority_at_k(
     if ks.ndim > 1 or np.any(ks < 1) or np.any(ks != np.floor(ks)):
         raise ValueError("k must be a whole number of at least 1, or a list of such")
     wanted = np.atleast_1d(ks).astype(np.int64)
-    known: dict[tuple[Tally, int], float] = {}
+    known: dict[Tally, FloatArray] = {}
     out = np.full((answers.n_rows, len(wanted)), np.nan)
     for task in range(answers.n_rows):
         tally = _tally(task, answers.row(task), correct.row(task))
         n = sum(tally[0]) + sum(tally[1]) + tally[2]
         if n > _MOST:
             raise ValueError(f"task {task} has {n} samples, more than {_MOST}")
-        for place, size in enumerate(wanted.tolist()):
-            if n == 0 or (draw == "without" and size > n):
-                continue
-            key = (tally, size)
-            if key not in known:
-                known[key] = _probability(tally, size, draw == "with")
-            out[task, place] = known[key]
+        usable = wanted <= n if draw == "without" else np.full(len(wanted), n > 0)
+        if not usable.any():
+            continue
+        if tally not in known:
+            known[tally] = _probabilities(tally, wanted[usable], draw == "with")
+        out[task, usable] = known[tally]
     return out if ks.ndim else out[:, 0]
 
 
@@ -103,23 +103,22 @@ def _tally(task: int, answers: NDArray[np.generic], correct: NDArray[np.generic]
     return right_ones, wrong_ones, silent
 
 
-def _probability(tally: Tally, k: int, replace: bool) -> float:
-    """P(the winner of k votes is right)."""
+def _probabilities(tally: Tally, ks: IntArray, replace: bool) -> FloatArray:
+    """P(the winner of k votes is right), for each k; one product of polynomials serves them all."""
     right, wrong, silent = tally
     if not right:
-        return 0.0
-    n = sum(right) + sum(wrong) + silent
+        return np.zeros(len(ks))
+    n, k = sum(right) + sum(wrong) + silent, int(ks.max())
     nodes, weights = np.polynomial.legendre.leggauss((len(right) + len(wrong) + 2) // 2)
     nodes, weights = (nodes + 1) / 2, weights / 2
     terms = {m: _terms(m, n, k, replace) for m in {*right, *wrong, silent}}
     most = k if replace else min(k, max(right))
-    total = 0.0
+    total = np.zeros(len(ks))
+    others = np.tile(_power(terms[silent], silent > 0, k), (len(nodes), 1))
     for a in range(1, most + 1):
-        others = _power(terms[silent], silent > 0, k)
-        at_nodes = np.tile(others, (len(nodes), 1))
         # The derivative over right classes: each in turn has exactly a votes.
         classes = _counted(right)
-        rest = at_nodes
+        rest = others
         for m, count in _counted(wrong):
             for _ in range(count):
                 rest = _times(rest, _capped(terms[m], a, nodes), k)
@@ -130,9 +129,10 @@ def _probability(tally: Tally, k: int, replace: bool) -> float:
             for other, times in classes:
                 for _ in range(times - (other == m)):
                     product = _times(product, _capped(terms[other], a, nodes), k)
-            if k >= a:
-                total += count * float(weights @ product[:, k - a]) * float(terms[m][a])
-    return min(total / float(_terms(n, n, k, replace)[k]), 1.0)
+            reached = ks >= a
+            mass = weights @ product[:, ks[reached] - a]
+            total[reached] += count * float(terms[m][a]) * mass
+    return np.asarray(np.minimum(total / _terms(n, n, k, replace)[ks], 1.0))
 
 
 def _counted(counts: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -168,7 +168,7 @@ def _capped(terms: FloatArray, a: int, y: FloatArray) -> FloatArray:
 
 def _times(left: FloatArray, right: FloatArray, k: int) -> FloatArray:
     """Products of polynomials, row by row, up to degree k."""
-    out = np.zeros_like(left)
-    for b in range(min(right.shape[1], k + 1)):
-        out[:, b:] += right[:, b : b + 1] * left[:, : k + 1 - b]
-    return out
+    width = right.shape[1]
+    padded = np.concatenate([np.zeros((len(left), width - 1)), left], axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
+    return np.asarray(np.einsum("ikb,ib->ik", windows, right[:, ::-1]))

@@ -106,7 +106,6 @@ def compare(
         scores = _same_metric(scores, read)
     paired = pair_scores(*scores)
     found = compare_pairs(paired, scores[0].metric, ("A", "B"), cluster, margin)
-    _print(found, scores, paired, level)
     if output is not None:
         sources = {
             "sources": [str(a), str(b)],
@@ -119,6 +118,7 @@ def compare(
         write_json(report, output)
     if figure is not None:
         _draw(found, level, figure)
+    _print(found, scores, paired, level)
 
 
 def _scores(path: Path, column: str | None, **options: Any) -> Scores:

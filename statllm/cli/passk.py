@@ -87,9 +87,6 @@ def passk(
         curves = [curve(v, ks, samples.clusters, level, name) for name, v in values.items()]
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
-    _print(source, curves, ks, level)
-    for note in samples.notes:
-        console().print(printable(note))
     if output is not None:
         report = {
             "source": str(source),
@@ -101,6 +98,9 @@ def passk(
         write_json(report, output)
     if figure is not None:
         _draw(curves, level, figure)
+    _print(source, curves, ks, level)
+    for note in samples.notes:
+        console().print(printable(note))
 
 
 class _Samples:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
+from statllm.estimators.watermark.prf._hash_table import LM_SEED, TABLE, hash_table
 from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
 from statllm.ragged import Ragged
 
 _STEPS = 1 << 24
-_TABLE = 1_000_003
-_TABLE_SEED = 2971215073  # of lm-watermarking, whose hash the authors' code takes
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ class InverseTransform:
     def _seeds(self, oldest: IntArray, sums: IntArray) -> NDArray[np.uint64]:
         """Low 32 bits, all that PyTorch's generator keeps."""
         if self.seeding == "skipgram":
-            seeds = _table()[self.key * oldest % _TABLE] + 1
+            # the authors' code takes lm-watermarking's hash
+            seeds = hash_table(LM_SEED)[self.key * oldest % TABLE] + 1
         else:
             seeds = self.key * sums
         return seeds.view(np.uint64) & np.uint64(0xFFFFFFFF)
@@ -129,10 +128,3 @@ def _pivots(distance: FloatArray, vocabulary: int) -> FloatArray:
     m = np.floor((vocabulary - 1) * (1 - r))
     y: FloatArray = (m + 1) / vocabulary * (2 * (1 - r) - m / (vocabulary - 1))
     return y
-
-
-@lru_cache(maxsize=1)
-def _table() -> IntArray:
-    from statllm.estimators.watermark.prf._mersenne import permutation
-
-    return permutation(_TABLE_SEED, _TABLE)

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
+from statllm.estimators.watermark.prf._hash_table import LM_SEED, TABLE, hash_table
 from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
 from statllm.ragged import Ragged
 
-_TABLE = 1_000_003
-_LM_TABLE_SEED = 2971215073
 _SEEDINGS = ("lefthash", "selfhash", "additive", "minhash", "skipgram")
 _CANDIDATES = 40  # that self-hash generation tries
 _CACHE_BYTES = 1 << 28
@@ -151,7 +150,7 @@ class Kgw:
         """Hashes of key times token, in 64 bits that wrap."""
         with np.errstate(over="ignore"):
             salted = np.uint64(self.key).view(np.int64) * flat
-        hashes: IntArray = _hash_table(_LM_TABLE_SEED)[salted % _TABLE] + 1
+        hashes: IntArray = hash_table(LM_SEED)[salted % TABLE] + 1
         return hashes
 
     def _self(
@@ -159,8 +158,8 @@ class Kgw:
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
         from statllm.estimators.watermark.prf._mersenne import are_green
 
-        table = _hash_table(self.key if self.flavour == "transformers" else _LM_TABLE_SEED)
-        hashes = table[flat % _TABLE] + 1
+        table = hash_table(self.key if self.flavour == "transformers" else LM_SEED)
+        hashes = table[flat % TABLE] + 1
         with np.errstate(over="ignore"):
             products = [
                 np.int64(np.uint64(self.key).view(np.int64)) * hashes[scored - i] * hashes[scored]
@@ -183,13 +182,6 @@ class Kgw:
 def _low_bits(seed: int) -> int:
     """What PyTorch's CPU generator keeps of a seed that was taken modulo 2^64 - 1."""
     return (seed % (2**64 - 1)) & 0xFFFFFFFF
-
-
-@lru_cache(maxsize=4)
-def _hash_table(seed: int) -> IntArray:
-    from statllm.estimators.watermark.prf._mersenne import permutation
-
-    return permutation(seed, _TABLE)
 
 
 class _GreenLists:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import finite
 from statllm.estimators.multiplicity import holm
 from statllm.estimators.shift.independence import hsic_test
 from statllm.results import TestResult
@@ -116,7 +117,7 @@ def circuit_minimality(
     >>> found.share_beaten, found.needed()
     (array([0.95, 0.5 ]), array([False, False]))
     """
-    edges, others = _finite(knock_out, "knock_out"), _finite(random, "random")
+    edges, others = finite(knock_out, "knock_out"), finite(random, "random")
     log_p = np.array([_beats(edge, others, quantile, "").log_p_value for edge in edges])
     beaten = np.array([float(np.mean(others < edge)) for edge in edges])
     return Minimality(log_p, holm(log_p), beaten, quantile)
@@ -161,7 +162,7 @@ def circuit_equivalence(
     """
     from scipy import special
 
-    ours, whole = _finite(circuit, "circuit"), _finite(model, "model")
+    ours, whole = finite(circuit, "circuit"), finite(model, "model")
     if len(ours) != len(whole):
         raise ValueError(f"the circuit has {len(ours)} scores, the model {len(whole)}")
     if not 0 < margin < 0.5:
@@ -230,7 +231,7 @@ def circuit_independence(
 def _beats(candidate: float, random: ArrayLike, quantile: float, name: str) -> TestResult:
     from scipy import stats
 
-    others = _finite(random, "random")
+    others = finite(random, "random")
     if not math.isfinite(candidate):
         raise ValueError(f"the candidate's score is {candidate}")
     if not 0 < quantile < 1:
@@ -246,13 +247,3 @@ def _beats(candidate: float, random: ArrayLike, quantile: float, name: str) -> T
         f"circuit {name}, binomial at {quantile:g}",
         "random circuits are drawn independently of each other and of the candidate",
     )
-
-
-def _finite(x: ArrayLike, name: str) -> FloatArray:
-    values = np.asarray(x, np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"{name} must be one-dimensional and not empty")
-    if not np.isfinite(values).all():
-        place = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise ValueError(f"{name} is {values[place]} at place {place}")
-    return values

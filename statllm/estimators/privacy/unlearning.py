@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import finite
 from statllm.estimators.comparison import mean_estimate
 from statllm.ragged import Ragged
 from statllm.results import Estimate, TestResult
@@ -78,7 +79,7 @@ def forget_quality(unlearned: ArrayLike, retained: ArrayLike) -> TestResult:
     """
     from scipy import stats
 
-    first, second = _finite(unlearned, "unlearned"), _finite(retained, "retained")
+    first, second = finite(unlearned, "unlearned"), finite(retained, "retained")
     found = stats.ks_2samp(first, second)
     p = float(found.pvalue)
     return TestResult(
@@ -135,7 +136,7 @@ def model_utility(parts: Mapping[str, ArrayLike]) -> Estimate:
     means, errors = [], []
     smallest = None
     for name, scores in parts.items():
-        values = _finite(scores, name)
+        values = finite(scores, name)
         if values.min() < 0:
             raise ValueError(f"{name} has a score of {values.min():g}, below 0")
         estimate = mean_estimate(values)
@@ -148,13 +149,3 @@ def model_utility(parts: Mapping[str, ArrayLike]) -> Estimate:
     value = k / float(np.sum(1 / m))
     error = value**2 / k * float(np.sqrt(np.sum(se**2 / m**4)))
     return Estimate(value, error, smallest or 0, "harmonic mean, delta method", "model utility")
-
-
-def _finite(x: ArrayLike, name: str) -> FloatArray:
-    values = np.asarray(x, np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"{name} must be one-dimensional and not empty")
-    if not np.isfinite(values).all():
-        place = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise ValueError(f"{name} is {values[place]} at place {place}")
-    return values

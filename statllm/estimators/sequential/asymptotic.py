@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import finite
 from statllm.estimators.sequential.paths import (
     ConfidenceSequence,
     check_level,
-    flat,
     running_mean,
 )
 
@@ -52,7 +52,7 @@ def asymptotic_mean(
     '[0.94, 1.08]'
     """
     check_level(level)
-    values = flat(x)
+    values = finite(x, "x", empty=True)
     if start < 2:
         raise ValueError(f"start must be at least 2, not {start}")
     best = max(len(values), start) if tightest_at is None else tightest_at

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import finite
 from statllm.estimators.sequential.paths import (
     ConfidenceSequence,
     Evidence,
     FloatArray,
     check_level,
-    flat,
     running_mean,
 )
 
@@ -178,7 +178,7 @@ def _bets(values: FloatArray, alpha: float) -> FloatArray:
 def _scaled(x: ArrayLike, low: float, high: float) -> FloatArray:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"low {low} must be below high {high}, both finite")
-    values = flat(x)
+    values = finite(x, "x", empty=True)
     outside = np.flatnonzero((values < low) | (values > high))
     if len(outside):
         place = outside[0]

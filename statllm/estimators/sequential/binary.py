@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import finite
 from statllm.estimators.sequential.paths import (
     ConfidenceSequence,
     Evidence,
     FloatArray,
     check_level,
-    flat,
     running_mean,
 )
 
@@ -131,7 +131,7 @@ def _log_mixture(s: NDArray[Any], n: NDArray[Any], a: float) -> FloatArray:
 
 
 def _outcomes(x: ArrayLike, name: str) -> FloatArray:
-    values = flat(x, name)
+    values = finite(x, name, empty=True)
     wrong = np.flatnonzero(~np.isin(values, [0.0, 1.0]))
     if len(wrong):
         raise ValueError(f"{name} is {values[wrong[0]]:g} at place {wrong[0]}, not 0 or 1")

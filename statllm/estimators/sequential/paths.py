@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from statllm.results import Interval, TestResult
 
@@ -111,17 +111,6 @@ class Evidence:
             self.method,
             self.assumptions,
         )
-
-
-def flat(x: ArrayLike, name: str = "x") -> FloatArray:
-    """One-dimensional, finite floats; the first bad place is named."""
-    values = np.asarray(x, np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}")
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if len(wrong):
-        raise ValueError(f"{name} is {values[wrong[0]]} at place {wrong[0]}")
-    return values
 
 
 def check_level(level: float) -> None:

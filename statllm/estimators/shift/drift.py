@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.sequential.paths import Evidence, flat
+from statllm.estimators._arrays import finite
+from statllm.estimators.sequential.paths import Evidence
 
 _JUMP = 0.01  # how easily a bettor changes sides
 _SIDES = np.array([-1.0, 0.0, 1.0])
@@ -49,7 +50,7 @@ def drift_monitor(
     >>> 0 < drift_monitor(before, now).first_crossing(0.01) < 100
     True
     """
-    old, new = flat(reference, "reference"), flat(stream, "stream")
+    old, new = finite(reference, "reference", empty=True), finite(stream, "stream", empty=True)
     generator = np.random.default_rng(rng)
     past = np.sort(old)
     fortune = np.full(3, 1 / 3)

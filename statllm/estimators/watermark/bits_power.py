@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from statllm.estimators.watermark._search import check_share, fewest
+from statllm.estimators.watermark._tournament import tournament_law
 from statllm.estimators.watermark.nulls._tilted import tilted_window
 from statllm.ragged import FloatArray
-
-_REST = 32  # tokens that stand for those beyond the given ones
-_CHUNK = 2_000  # positions at a time
 
 
 def tournament_bits(
@@ -56,21 +54,8 @@ def tournament_bits(
     >>> bool(abs(law[1] - 0.625) < 0.01)
     True
     """
-    top = np.asarray(probabilities, np.float64)
-    if top.ndim != 2 or top.size == 0 or not np.all((top >= 0) & (top <= 1)):
-        raise ValueError("probabilities must have shape (n_positions, k) and lie in [0, 1]")
-    if top.sum(axis=1).max() > 1 + 1e-4:
-        row = int(np.argmax(top.sum(axis=1)))
-        raise ValueError(f"probabilities of row {row} sum to {top[row].sum():.6g}, above 1")
-    if depth < 1 or leaves < 2 or n_draws < 1:
-        raise ValueError("depth and n_draws must be at least 1, leaves at least 2")
-    rng = np.random.default_rng(rng)
-    laws = _completed(top)
-    counts = np.zeros(depth + 1)
-    for start in range(0, n_draws, _CHUNK):
-        some = laws[rng.integers(len(laws), size=min(_CHUNK, n_draws - start))]
-        counts += np.bincount(_played(some, depth, leaves, rng), minlength=depth + 1)
-    return np.asarray(counts / n_draws)
+    weights = np.ones(max(depth, 0), np.int64)
+    return tournament_law(probabilities, weights, leaves, n_draws, rng)
 
 
 def bits_power(n: int, law: ArrayLike, alpha: float = 1e-6, share: float = 0.5) -> float:
@@ -135,31 +120,3 @@ def bits_tokens_needed(
     """
     check_share("wanted", wanted)
     return fewest(lambda n: bits_power(n, law, alpha, share) >= wanted)
-
-
-def _completed(top: FloatArray) -> FloatArray:
-    """Rows with their rest as equal tokens, as few and as large as can be."""
-    rest = np.maximum(1 - top.sum(axis=1), 0.0)
-    smallest = np.maximum(top.min(axis=1), 1e-300)
-    number = np.clip(np.ceil(np.minimum(rest / smallest, _REST)), 1, _REST)
-    others = np.where(np.arange(_REST) < number[:, None], (rest / number)[:, None], 0.0)
-    whole = np.column_stack([top, others[:, : int(number.max())]])
-    return np.asarray(whole / whole.sum(axis=1, keepdims=True))
-
-
-def _played(
-    laws: FloatArray, depth: int, leaves: int, rng: np.random.Generator
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Bits of one token of each law after its tournaments."""
-    rows = np.arange(len(laws))
-    bits = np.zeros(laws.shape, np.int64)  # of each token, so far
-    for _ in range(depth):
-        one = rng.integers(0, 2, laws.shape, dtype=np.uint8)
-        mass = np.clip((laws * one).sum(axis=1, keepdims=True), 0.0, 1.0)
-        lost = 1 - mass
-        won = (1 - lost**leaves) / np.maximum(mass, 1e-300)
-        laws = laws * np.where(one == 1, won, lost ** (leaves - 1))
-        bits += one
-    edges = np.cumsum(laws, axis=1)
-    drawn = rng.random((len(laws), 1)) * edges[:, -1:]
-    return np.asarray(bits[rows, (edges <= drawn).sum(axis=1)], np.int64)

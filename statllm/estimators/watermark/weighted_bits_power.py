@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from statllm.estimators.watermark._search import check_share, fewest
-from statllm.estimators.watermark.bits_power import _completed
+from statllm.estimators.watermark._tournament import tournament_law
 from statllm.estimators.watermark.nulls._tilted import tilted_window
 from statllm.estimators.watermark.nulls.lattice import weighted_bits_log_tail
 from statllm.ragged import FloatArray, IntArray
-
-_CHUNK = 2_000  # positions at a time
 
 
 def layer_weights(depth: int) -> IntArray:
@@ -63,21 +61,7 @@ def tournament_weights(
     >>> len(law), bool(law @ np.arange(23) > 12)    # 11 by chance
     (23, True)
     """
-    top = np.asarray(probabilities, np.float64)
-    if top.ndim != 2 or top.size == 0 or not np.all((top >= 0) & (top <= 1)):
-        raise ValueError("probabilities must have shape (n_positions, k) and lie in [0, 1]")
-    if top.sum(axis=1).max() > 1 + 1e-4:
-        row = int(np.argmax(top.sum(axis=1)))
-        raise ValueError(f"probabilities of row {row} sum to {top[row].sum():.6g}, above 1")
-    if leaves < 2 or n_draws < 1:
-        raise ValueError("n_draws must be at least 1, leaves at least 2")
-    weights, laws = layer_weights(depth), _completed(top)
-    rng = np.random.default_rng(rng)
-    counts = np.zeros(int(weights.sum()) + 1)
-    for start in range(0, n_draws, _CHUNK):
-        some = laws[rng.integers(len(laws), size=min(_CHUNK, n_draws - start))]
-        counts += np.bincount(_played(some, weights, leaves, rng), minlength=len(counts))
-    return np.asarray(counts / n_draws)
+    return tournament_law(probabilities, layer_weights(depth), leaves, n_draws, rng)
 
 
 def weighted_bits_critical(n: int, depth: int, alpha: float = 1e-6, share: float = 0.5) -> int:
@@ -177,19 +161,3 @@ def weighted_bits_tokens_needed(
     """
     check_share("wanted", wanted)
     return fewest(lambda n: weighted_bits_power(n, law, depth, alpha, share) >= wanted)
-
-
-def _played(laws: FloatArray, weights: IntArray, leaves: int, rng: np.random.Generator) -> IntArray:
-    """Weighted bits of one token of each law after its tournaments."""
-    rows = np.arange(len(laws))
-    total = np.zeros(laws.shape, np.int64)  # of each token, so far
-    for weight in weights:
-        one = rng.integers(0, 2, laws.shape, dtype=np.uint8)
-        mass = np.clip((laws * one).sum(axis=1, keepdims=True), 0.0, 1.0)
-        lost = 1 - mass
-        won = (1 - lost**leaves) / np.maximum(mass, 1e-300)
-        laws = laws * np.where(one == 1, won, lost ** (leaves - 1))
-        total += weight * one
-    edges = np.cumsum(laws, axis=1)
-    drawn = rng.random((len(laws), 1)) * edges[:, -1:]
-    return np.asarray(total[rows, (edges <= drawn).sum(axis=1)], np.int64)

@@ -119,7 +119,12 @@ class _Samples:
         from statllm.integrations import read_scores
         from statllm.ragged import Ragged
 
-        scores = read_scores(source, column, item=item, **options)
+        try:  # scores of a generation table have verdicts of samples and of their majority
+            scores = read_scores(source, column or "correct", item=item, **options)
+        except InputError:
+            if column is not None:
+                raise
+            scores = read_scores(source, item=item, **options)
         rows: dict[str, list[float]] = {}
         for name, value in zip(scores.item, scores.score.tolist(), strict=True):
             rows.setdefault(name, []).append(value)

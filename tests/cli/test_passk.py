@@ -49,6 +49,23 @@ def test_passk_writes_what_the_estimators_say(statllm, samples: Path, tmp_path: 
     assert picture.read_bytes().startswith(b"<?xml")
 
 
+def test_passk_of_scored_samples_takes_the_samples_verdicts(statllm, tmp_path: Path) -> None:
+    """What `statllm score` writes has one verdict of the majority, too."""
+    rows = [
+        {"prompt_id": "a", "answer": ["1", "1", "2"], "correct": [True, True, False],
+         "majority_answer_correct": True},
+        {"prompt_id": "b", "answer": ["1", "2", "2"], "correct": [True, False, False],
+         "majority_answer_correct": False},
+    ]  # fmt: skip
+    path, out = tmp_path / "scores.jsonl", tmp_path / "k.json"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, error = statllm("passk", path, "--k", 1, "--k", 3, "--answer", "answer", "-o", out)
+    assert code == 0, error
+    curves = json.loads(out.read_text())["curves"]
+    assert [point["value"] for point in curves["pass@k"]] == pytest.approx([0.5, 1.0])
+    assert [point["value"] for point in curves["maj@k"]] == pytest.approx([0.5, 0.5])
+
+
 def test_passk_says_who_is_left_out(statllm, tmp_path: Path) -> None:
     rows = [{"id": i, "score": [1, 0] if i else [1]} for i in range(5)]
     path = tmp_path / "in.jsonl"

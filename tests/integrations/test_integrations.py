@@ -267,3 +267,18 @@ def test_a_folder_of_inspect_logs(tmp_path: Path) -> None:
     (tmp_path / "b.eval").write_bytes(log)
     with pytest.raises(InputError, match="holds 2 logs; name one"):
         read_scores(tmp_path)
+
+
+def test_wildbench_means_as_published(shared_data: Path, tmp_path: Path) -> None:
+    """The authors' mean scores of seven models (v2.0625, GPT-4o as the judge), read as a table."""
+    folder = shared_data / "pref_wildbench"
+    published = pd.read_csv(folder / "ref.csv").dropna(subset="pub_score")
+    assert len(published) >= 7
+    scores = pd.read_parquet(folder / "scores.parquet")
+    for row in published.itertuples():
+        one = scores[(scores["version"] == row.version) & (scores["model"] == row.model)]
+        path = tmp_path / f"{row.Index}.parquet"
+        one[one["judge"] == row.judge].to_parquet(path)
+        found = read_scores(path, "score", item="session_id")
+        known = found.score[~np.isnan(found.score)]
+        assert mean_estimate(known).value == pytest.approx(row.pub_score, abs=0.006)

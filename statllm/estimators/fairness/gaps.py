@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import LARGEST, finite, labels, numbers
 from statllm.results import Estimate, Interval, TestResult
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def parity_gap(
     the largest lower limit (0 at least) to the largest upper limit, which covers the largest
     difference whenever the pairs' do. Right or wrong outcomes without clusters get a success and a
     failure added to each group before (Agresti and Caffo 2000), so that rates near 0 and 1 have an
-    error.
+    error; with clusters, where a difference is the same in each of them, every group gets a cluster
+    of successes and one of failures, of the others' mean size.
 
     Parameters
     ----------
@@ -98,14 +100,14 @@ def parity_gap(
     >>> f"{found.gap.value:.2f} {found.gap.interval():.3f}", round(found.test.p_value, 3)
     ('0.15 [0.012, 0.282]', 0.033)
     """
-    values, labels = _checked(outcome, group)
-    names, code = np.unique(labels, return_inverse=True)
+    values = finite(outcome, "outcome", largest=LARGEST)
+    names, code = np.unique(labels(group, "group", len(values)), return_inverse=True)
     counts = np.bincount(code)
     _enough(names, counts)
     rate = np.bincount(code, weights=values) / counts
     binary = bool(np.isin(values, [0, 1]).all())
     if clusters is not None:
-        centre, covariance, df = _clustered(values, code, counts, rate, clusters)
+        centre, covariance, df = _clustered(values, code, counts, clusters, binary)
     elif binary:
         centre = (rate * counts + 1) / (counts + 2)
         covariance = np.diag(centre * (1 - centre) / (counts + 2))
@@ -153,23 +155,25 @@ def odds_gap(
     >>> {name: gap.gap.value for name, gap in found.items()}
     {'true_positive_rate': 0.5, 'false_positive_rate': 0.0}
     """
-    guess, right = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
-    labels = np.asarray(group)
-    if not guess.shape == right.shape == labels.shape or guess.ndim != 1:
-        raise ValueError("prediction, truth and group must have one length")
+    guess, right = numbers(prediction, "prediction"), numbers(truth, "truth")
+    if guess.shape != right.shape or guess.ndim != 1:
+        raise ValueError(
+            f"prediction and truth must have one length, not {guess.shape}, {right.shape}"
+        )
+    groups = labels(group, "group", len(guess))
     for label, x in (("prediction", guess), ("truth", right)):
         if not np.isin(x, [0, 1]).all():
             row = int(np.flatnonzero(~np.isin(x, [0, 1]))[0])
             raise ValueError(f"{label} is {x[row]:g} in row {row}, not 0 or 1")
-    together = None if clusters is None else np.asarray(clusters)
+    together = None if clusters is None else labels(clusters, "clusters", len(guess))
     found = {}
     for name, value in (("true_positive_rate", 1), ("false_positive_rate", 0)):
         rows = right == value
-        missing = sorted({str(g) for g in labels} - {str(g) for g in labels[rows]})
+        missing = sorted({str(g) for g in groups} - {str(g) for g in groups[rows]})
         if missing:
             raise ValueError(f"group '{missing[0]}' has no row with truth {value}")
         found[name] = parity_gap(
-            guess[rows], labels[rows], None if together is None else together[rows], name, rng
+            guess[rows], groups[rows], None if together is None else together[rows], name, rng
         )
     return found
 
@@ -231,7 +235,7 @@ def _ratio(
     value = float(rate.min()) / top if top > 0 else math.nan
     if np.any(centre <= 0):
         return Estimate(value, math.nan, int(counts.min()), "ratio of means", f"ratio of {name}")
-    scaled = covariance / np.outer(centre, centre)
+    scaled = covariance / centre / centre[:, None]
     difference = contrast @ np.log(centre)
     variance = np.einsum("ij,jk,ik->i", contrast, scaled, contrast)
     se = np.sqrt(np.maximum(variance, 0.0))
@@ -268,8 +272,8 @@ def _homogeneity(
     g = len(counts)
     basis = contrast[: g - 1]  # the first group against each other one
     inside = basis @ covariance @ basis.T
-    if np.linalg.matrix_rank(inside) < g - 1:
-        statistic = math.nan if np.allclose(difference, 0) else math.inf
+    if np.linalg.matrix_rank(inside) < g - 1:  # no spread to judge a difference by
+        statistic = 0.0 if np.allclose(difference, 0) else math.nan
     else:
         statistic = float(difference[: g - 1] @ np.linalg.solve(inside, difference[: g - 1]))
     if math.isinf(df):
@@ -332,29 +336,32 @@ def _clustered(
     values: FloatArray,
     code: NDArray[np.int64],
     counts: NDArray[np.int64],
-    rate: FloatArray,
     clusters: ArrayLike,
+    binary: bool,
 ) -> tuple[FloatArray, FloatArray, float]:
-    labels = np.asarray(clusters)
-    if labels.shape != values.shape:
-        raise ValueError(f"{labels.size} cluster labels for {len(values)} rows")
-    _, cluster = np.unique(labels, return_inverse=True)
-    c = int(cluster.max()) + 1
-    if c <= len(counts):
-        raise ValueError(f"{c} clusters are too few for {len(counts)} groups")
-    influence = np.zeros((c, len(counts)))
-    np.add.at(influence, (cluster, code), (values - rate[code]) / counts[code])
-    return rate, influence.T @ influence * c / (c - 1), float(c - 1)
+    """Means, their covariance over clusters, and its degrees of freedom."""
+    _, cluster = np.unique(labels(clusters, "clusters", len(values)), return_inverse=True)
+    c, g = int(cluster.max()) + 1, len(counts)
+    if c <= g:
+        raise ValueError(f"{c} clusters are too few for {g} groups")
+    sums, sizes = np.zeros((c, g)), np.zeros((c, g))
+    np.add.at(sums, (cluster, code), values)
+    np.add.at(sizes, (cluster, code), 1.0)
+    centre, covariance = _over_clusters(sums, sizes)
+    variance = np.diagonal(covariance)
+    apart = variance[:, None] + variance - 2 * covariance
+    if binary and np.any(apart[~np.eye(g, dtype=bool)] < 1e-12 * counts.min() ** -2.0):
+        each = np.diag(counts / c)
+        sums = np.concatenate([sums, each, np.zeros((g, g))])
+        centre, covariance = _over_clusters(sums, np.concatenate([sizes, each, each]))
+    return centre, covariance, float(c - 1)
 
 
-def _checked(outcome: ArrayLike, group: ArrayLike) -> tuple[FloatArray, NDArray[np.generic]]:
-    values, labels = np.asarray(outcome, np.float64), np.asarray(group)
-    if values.ndim != 1 or labels.shape != values.shape:
-        raise ValueError(f"{labels.size} group labels for {values.size} outcomes")
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if len(wrong):
-        raise ValueError(f"outcome is {values[wrong[0]]} in row {wrong[0]}")
-    return values, labels
+def _over_clusters(sums: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    n, c = sizes.sum(axis=0), len(sizes)
+    centre = sums.sum(axis=0) / n
+    influence = (sums - sizes * centre) / n
+    return centre, influence.T @ influence * c / (c - 1)
 
 
 def _enough(names: NDArray[np.generic], counts: NDArray[np.int64]) -> None:

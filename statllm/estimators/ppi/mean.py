@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,6 +17,7 @@ from statllm.estimators.ppi._combine import (
     combine,
     union,
 )
+from statllm.estimators.ppi._studentised import studentised_interval
 from statllm.estimators.ppi.results import PredictionPowered, t_estimate
 from statllm.results import Estimate
 
@@ -28,10 +32,12 @@ def ppi_mean(
     tuning: Tuning | float = "plug-in",
     clip: bool = True,
     bounds: tuple[float, float] | None = None,
+    interval: Literal["t", "studentised"] = "t",
     clusters: ArrayLike | None = None,
     unlabelled_clusters: ArrayLike | None = None,
     name: str = "mean",
     unit: str = "",
+    rng: np.random.Generator | int = 0,
 ) -> PredictionPowered:
     """Mean of a label that few rows have, with predictions of it for all (PPI++).
 
@@ -58,10 +64,15 @@ def ppi_mean(
         (2005) do for pairs of proportions: without it, labels that all agree with their
         predictions would pretend that all labels do. In clusters these labels weigh as much as
         two independent ones, by the design effect. It is cut to the bounds.
+    interval : {"t", "studentised"}
+        t, or a studentised bootstrap of the labelled clusters (9,999 resamples), for what labels
+        leave over having a long tail; not with `bounds`. See the notes.
     clusters, unlabelled_clusters : array_like, optional
         Labels of rows that depend on each other, such as those of one prompt, in both samples;
         the same label in both is the same cluster.
     name, unit : str
+    rng : Generator or int
+        Of the resamples.
 
     Returns
     -------
@@ -71,8 +82,24 @@ def ppi_mean(
     Raises
     ------
     ValueError
-        If lengths differ, a value is NaN or outside the bounds, or there are fewer than 3
-        labelled or 2 unlabelled clusters.
+        If lengths differ, a value is NaN or outside the bounds, there are fewer than 3 labelled
+        or 2 unlabelled clusters, or a studentised interval is asked for with bounds.
+
+    Notes
+    -----
+    t is short where what the predictions leave over, Y - f, has a long tail. 95 % intervals, t and
+    studentised, in studies/validity (errors .5 to .7): exponential Y - f 92.7 and 94.7 % with
+    20 labels, 93.1 and 95.8 % with 50; log-normal Y - f 87.4 and 91.8 %, 90.3 and 93.6 %; normal
+    95.3 and 94.1 %, 94.8 and 94.6 %; with 200 they are alike. It doesn't help where f itself misses
+    half of a log-normal tail (88.5 and 88.8 %, 1,000 samples of 20 labels), nor with counts of mean
+    1 (94.3 and 93.3 %). Studentised intervals are 10 to 20 % longer (median) at 20 labels with such
+    tails. So: "studentised" for a tail that is known to be there, t otherwise.
+
+    Tried too, and not offered: Johnson's (1978) shift by the skewness, with half a point's gain at
+    most; Hall's (1992) cubic transformation, which covers as the bootstrap does (with exponential
+    and log-normal Y - f 94.2 and 90.9 % where that had 93.8 and 91.1) with a mean width of 1.3 to
+    1.7 times t's instead of 1.15 to 1.5; and a bootstrap that chooses lambda anew (93.8 and 90.8 %,
+    no shorter).
 
     Examples
     --------
@@ -86,6 +113,10 @@ def ppi_mean(
     y, f, u, number, number_u, n_clusters = samples(
         labels, predictions, unlabelled_predictions, clusters, unlabelled_clusters
     )
+    if interval not in ("t", "studentised"):
+        raise ValueError(f"interval must be t or studentised, not {interval!r}")
+    if interval == "studentised" and bounds is not None:
+        raise ValueError("a studentised interval knows no bounds: leave out one of the two")
     parts = mean_parts(y, f, u, number, number_u, n_clusters)
     found = combine(parts, tuning, clip)
     alone = combine(parts, 0.0, False)
@@ -101,7 +132,7 @@ def ppi_mean(
     clustered = "" if clusters is None else ", clustered"
 
     def estimate(of: Combined, error: Combined, method: str) -> Estimate:
-        return t_estimate(
+        by_t = t_estimate(
             float(of.value[0]),
             float(error.se[0]),
             float(error.df[0]),
@@ -112,6 +143,9 @@ def ppi_mean(
             None if bounds is None else float(error.value[0]),
             bounds,
         )
+        if interval == "t":
+            return by_t
+        return replace(by_t, interval_of=studentised_interval(of, parts.labelled, rng))
 
     kind = "PPI++" if isinstance(tuning, str) else "PPI"
     lam = float(found.tuning[0])

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
+from statllm.estimators._arrays import between, whole
 
 #: Orders at which Rényi divergences are computed.
 ORDERS = (*range(2, 65), 80, 96, 128, 256, 512, 1024)
@@ -36,7 +39,10 @@ def gaussian_mu(sampling_rate: float, noise: float, steps: int) -> float:
     0.287
     """
     _check(sampling_rate, noise, steps)
-    return sampling_rate * math.sqrt(steps * math.expm1(noise**-2))
+    try:
+        return sampling_rate * math.sqrt(steps * math.expm1(1 / noise / noise))
+    except OverflowError:  # next to no noise: no privacy
+        return math.inf
 
 
 def gaussian_delta(epsilon: float, mu: float) -> float:
@@ -54,8 +60,15 @@ def gaussian_delta(epsilon: float, mu: float) -> float:
 
     if not (epsilon >= 0 and mu > 0):
         raise ValueError(f"epsilon {epsilon} must be at least 0 and mu {mu} positive")
-    first = float(special.log_ndtr(-epsilon / mu + mu / 2))
-    second = epsilon + float(special.log_ndtr(-epsilon / mu - mu / 2))
+    if math.isinf(epsilon):
+        return 0.0
+    if math.isinf(mu):
+        return 1.0
+    ratio = epsilon / mu
+    first = float(special.log_ndtr(mu / 2 - ratio))
+    second = epsilon + float(special.log_ndtr(-mu / 2 - ratio))
+    if math.isinf(first):  # far out in the tail
+        return 0.0
     return math.exp(first) * max(-math.expm1(second - first), 0.0)
 
 
@@ -69,10 +82,11 @@ def gaussian_epsilon(delta: float, mu: float) -> float:
     """
     from scipy import optimize
 
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must lie between 0 and 1, not {delta}")
+    between(delta, "delta")
     if gaussian_delta(0.0, mu) <= delta:
         return 0.0
+    if math.isinf(mu):
+        return math.inf
     high = 1.0
     while gaussian_delta(high, mu) > delta:
         high *= 2
@@ -107,10 +121,15 @@ def subsampled_renyi(
     from scipy import special
 
     _check(sampling_rate, noise, steps)
-    if any(order < 2 or order != int(order) for order in orders):
-        raise ValueError("orders must be whole numbers of at least 2")
+    if len(orders) == 0:
+        raise ValueError("orders must not be empty")
+
+    def exponent(k: NDArray[np.int64]) -> NDArray[np.float64]:
+        with np.errstate(over="ignore"):  # next to no noise: infinite
+            return np.asarray(k * (k - 1) / 2 / noise / noise)
+
     found = []
-    for order in orders:
+    for order in (whole(order, "orders", 2) for order in orders):
         k = np.arange(order + 1)
         terms = (
             special.gammaln(order + 1)
@@ -118,7 +137,7 @@ def subsampled_renyi(
             - special.gammaln(order - k + 1)
             + special.xlog1py(order - k, -sampling_rate)
             + special.xlogy(k, sampling_rate)
-            + k * (k - 1) / (2 * noise**2)
+            + exponent(k)
         )
         found.append(steps * float(special.logsumexp(terms)) / (order - 1))
     return np.array(found)
@@ -143,10 +162,9 @@ def renyi_epsilon(
     >>> round(renyi_epsilon(1e-5, 256 / 60000, 1.1, 15 * 60000 // 256), 3)
     1.281
     """
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must lie between 0 and 1, not {delta}")
-    a = np.asarray(orders, np.float64)
+    between(delta, "delta")
     rdp = subsampled_renyi(sampling_rate, noise, steps, orders)
+    a = np.asarray(orders, np.float64)
     epsilon = rdp + np.log1p(-1 / a) - (math.log(delta) + np.log(a)) / (a - 1)
     return max(float(epsilon.min()), 0.0)
 
@@ -156,5 +174,4 @@ def _check(sampling_rate: float, noise: float, steps: int) -> None:
         raise ValueError(f"sampling_rate must be above 0 and at most 1, not {sampling_rate}")
     if not noise > 0:
         raise ValueError(f"noise must be positive, not {noise}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+    whole(steps, "steps", 1)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from statllm.estimators._arrays import between, whole
 from statllm.estimators.proportions import clopper_pearson
 from statllm.results import Interval
 
@@ -114,11 +115,13 @@ def epsilon_of_one_run(
     """
     from scipy import optimize, special
 
-    if not 0 <= correct <= guesses <= canaries or canaries < 1:
+    correct, guesses = whole(correct, "correct", 0), whole(guesses, "guesses", 0)
+    canaries = whole(canaries, "canaries", 1)
+    if not correct <= guesses <= canaries:
         raise ValueError(
             f"{correct} right of {guesses} guesses for {canaries} canaries is impossible"
         )
-    _check_level(level)
+    between(level, "level")
     if not 0 <= delta < 1:
         raise ValueError(f"delta must be at least 0 and below 1, not {delta}")
 
@@ -149,19 +152,14 @@ def epsilon_of_one_run(
 def _upper_rates(
     false_positives: int, n_out: int, false_negatives: int, n_in: int, level: float
 ) -> tuple[float, float]:
-    _check_level(level)
+    between(level, "level")
     for name, count, n in (
         ("false positives", false_positives, n_out),
         ("false negatives", false_negatives, n_in),
     ):
-        if not 0 <= count <= n or n < 1:
+        if whole(count, name, 0) > whole(n, f"runs ({name})", 1):
             raise ValueError(f"{count} {name} in {n} runs is impossible")
     # A two-sided interval of level `level` has upper tails of (1 - level) / 2 each.
     fpr = float(clopper_pearson(false_positives, n_out, level)[1])
     fnr = float(clopper_pearson(false_negatives, n_in, level)[1])
     return fpr, fnr
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")

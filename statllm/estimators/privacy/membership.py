@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import between, numbers
 from statllm.estimators.proportions import proportion
 from statllm.results import Estimate
 
@@ -61,8 +62,7 @@ def tpr_at_fpr(members: ArrayLike, non_members: ArrayLike, fpr: float = 0.01) ->
     >>> f"{found.tpr.value:.3f} {found.tpr.interval():.3f} at {found.fpr.value:.3f}"
     '0.106 [0.080, 0.136] at 0.010'
     """
-    if not 0 < fpr < 1:
-        raise ValueError(f"fpr must lie between 0 and 1, not {fpr}")
+    between(fpr, "fpr")
     inside, outside = _scores(members, "members"), _scores(non_members, "non_members")
     allowed = int(np.floor(fpr * len(outside) + 1e-9))
     if allowed < 1:
@@ -83,7 +83,7 @@ def tpr_at_fpr(members: ArrayLike, non_members: ArrayLike, fpr: float = 0.01) ->
 
 
 def _scores(x: ArrayLike, name: str) -> FloatArray:
-    values = np.asarray(x, np.float64)
+    values = numbers(x, name)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"{name} must be one-dimensional and not empty")
     if np.isnan(values).any():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators._arrays import finite
+from statllm.estimators._arrays import finite, numbers
 from statllm.estimators.comparison import mean_estimate
 from statllm.ragged import Ragged
 from statllm.results import Estimate, TestResult
@@ -36,7 +36,8 @@ def truth_ratio(perturbed: Ragged, paraphrased: ArrayLike) -> FloatArray:
     Raises
     ------
     ValueError
-        If the numbers of questions differ.
+        If the numbers of questions differ, a question has no wrong answer, or a log p is NaN; the
+        question is named.
 
     Notes
     -----
@@ -48,11 +49,20 @@ def truth_ratio(perturbed: Ragged, paraphrased: ArrayLike) -> FloatArray:
     >>> truth_ratio(Ragged.from_lists([[-2.0, -2.0], [-1.0]]), [-1.0, -1.0]).round(4)
     array([0.3679, 1.    ])
     """
-    right = np.asarray(paraphrased, np.float64)
+    right = numbers(paraphrased, "paraphrased")
+    if not isinstance(perturbed, Ragged):
+        raise ValueError("perturbed must be Ragged; make it with Ragged.from_lists")
     if right.shape != (perturbed.n_rows,):
         raise ValueError(f"{right.size} right answers for {perturbed.n_rows} questions")
-    shifted = np.asarray(perturbed.values, np.float64) - right[perturbed.rows]
-    return perturbed.with_values(np.exp(shifted)).mean()
+    wrong = np.asarray(perturbed.values, np.float64)
+    bad = np.isnan(right)
+    bad[perturbed.rows[np.isnan(wrong)]] = True
+    bad |= perturbed.lengths == 0
+    if bad.any():
+        raise ValueError(f"question {int(np.argmax(bad))} lacks a wrong answer or a log p is NaN")
+    with np.errstate(over="ignore"):  # a right answer that is all but impossible: infinite
+        ratio = np.exp(wrong - right[perturbed.rows])
+    return perturbed.with_values(ratio).mean()
 
 
 def forget_quality(unlearned: ArrayLike, retained: ArrayLike) -> TestResult:
@@ -101,7 +111,10 @@ def truth_ratio_utility(ratio: ArrayLike) -> FloatArray:
     >>> truth_ratio_utility([0.25, 2.0])
     array([0.75, 0.  ])
     """
-    return np.maximum(1 - np.asarray(ratio, np.float64), 0.0)
+    values = numbers(ratio, "ratio")
+    if np.isnan(values).any():
+        raise ValueError(f"ratio is nan at place {int(np.argmax(np.isnan(values)))}")
+    return np.maximum(1 - values, 0.0)
 
 
 def model_utility(parts: Mapping[str, ArrayLike]) -> Estimate:
@@ -131,8 +144,8 @@ def model_utility(parts: Mapping[str, ArrayLike]) -> Estimate:
     >>> round(model_utility({"rouge": [0.5, 0.5], "probability": [1.0, 1.0]}).value, 4)
     0.6667
     """
-    if not parts:
-        raise ValueError("there is no part")
+    if not isinstance(parts, Mapping) or not parts:
+        raise ValueError("parts must map names to scores, and have one at least")
     means, errors = [], []
     smallest = None
     for name, scores in parts.items():
@@ -146,6 +159,6 @@ def model_utility(parts: Mapping[str, ArrayLike]) -> Estimate:
     m, se, k = np.array(means), np.array(errors), len(means)
     if np.any(m == 0):
         return Estimate(0.0, math.nan, smallest or 0, "harmonic mean", "model utility")
-    value = k / float(np.sum(1 / m))
-    error = value**2 / k * float(np.sqrt(np.sum(se**2 / m**4)))
+    value = k * float(m.min()) / float(np.sum(m.min() / m))
+    error = float(np.sqrt(np.sum((se * (value / m) ** 2) ** 2))) / k
     return Estimate(value, error, smallest or 0, "harmonic mean, delta method", "model utility")

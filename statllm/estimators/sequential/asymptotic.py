@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators._arrays import finite
+from statllm.estimators._arrays import LARGEST, finite, whole
 from statllm.estimators.sequential.paths import (
     ConfidenceSequence,
     check_level,
@@ -42,7 +42,7 @@ def asymptotic_mean(
     Raises
     ------
     ValueError
-        If `start` is below 2 or a score isn't finite.
+        If `start` is below 2, `tightest_at` below 1, or a score isn't finite.
 
     Examples
     --------
@@ -52,12 +52,9 @@ def asymptotic_mean(
     '[0.94, 1.08]'
     """
     check_level(level)
-    values = finite(x, "x", empty=True)
-    if start < 2:
-        raise ValueError(f"start must be at least 2, not {start}")
-    best = max(len(values), start) if tightest_at is None else tightest_at
-    if best < 1:
-        raise ValueError(f"tightest_at must be at least 1, not {best}")
+    values = finite(x, "x", empty=True, largest=LARGEST)
+    start = whole(start, "start", 2)
+    best = max(len(values), start) if tightest_at is None else whole(tightest_at, "tightest_at", 1)
     alpha = 1 - level
     spread = -2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1
     r2 = max(spread, 1e-12) / best

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators._arrays import finite
+from statllm.estimators._arrays import finite, whole
 from statllm.estimators.sequential.paths import (
     ConfidenceSequence,
     Evidence,
@@ -67,8 +67,7 @@ def betting_mean(
     """
     check_level(level)
     values = _scaled(x, low, high)
-    if grid < 10:
-        raise ValueError(f"grid must be at least 10, not {grid}")
+    grid = whole(grid, "grid", 10)
     m = np.linspace(0.0, 1.0, grid + 1)
     bets = _bets(values, 1 - level)
     threshold = math.log(2 / (1 - level))
@@ -178,6 +177,8 @@ def _bets(values: FloatArray, alpha: float) -> FloatArray:
 def _scaled(x: ArrayLike, low: float, high: float) -> FloatArray:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"low {low} must be below high {high}, both finite")
+    if not math.isfinite(high - low):
+        raise ValueError(f"low {low:g} and high {high:g} are too far apart")
     values = finite(x, "x", empty=True)
     outside = np.flatnonzero((values < low) | (values > high))
     if len(outside):

@@ -18,6 +18,7 @@ from statllm.estimators.sequential.paths import (
 )
 
 _STEPS = 60  # of bisection: 2^-60
+_PRIOR = 1e6  # above, the difference of two log beta functions rounds
 
 
 def bernoulli_mean(x: ArrayLike, level: float = 0.95, prior: float = 0.5) -> ConfidenceSequence:
@@ -52,8 +53,8 @@ def bernoulli_mean(x: ArrayLike, level: float = 0.95, prior: float = 0.5) -> Con
     """
     check_level(level)
     values = _outcomes(x, "x")
-    if not prior > 0:
-        raise ValueError(f"prior must be positive, not {prior}")
+    if not 0 < prior <= _PRIOR:
+        raise ValueError(f"prior must be positive and at most {_PRIOR:g}, not {prior}")
     n = np.arange(1, len(values) + 1)
     s = np.cumsum(values)
     bound = _log_mixture(s, n, prior) + math.log(1 - level)
@@ -111,8 +112,8 @@ def sequential_mcnemar(a: ArrayLike, b: ArrayLike, prior: float = 0.5) -> Eviden
     first, second = _outcomes(a, "a"), _outcomes(b, "b")
     if len(first) != len(second):
         raise ValueError(f"a and b must be paired, but have {len(first)} and {len(second)} rows")
-    if not prior > 0:
-        raise ValueError(f"prior must be positive, not {prior}")
+    if not 0 < prior <= _PRIOR:
+        raise ValueError(f"prior must be positive and at most {_PRIOR:g}, not {prior}")
     wins = np.cumsum(second > first)
     apart = np.cumsum(second != first)
     return Evidence(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from statllm.estimators._arrays import between
 from statllm.results import Interval, TestResult
 
 if TYPE_CHECKING:
@@ -49,7 +50,15 @@ class ConfidenceSequence:
         return Interval(float(self.low[-1]), float(self.high[-1]), self.level, self.method)
 
     def first_excluding(self, value: float) -> int:
-        """Return after how many units `value` is first outside, 0 if it never is."""
+        """Return after how many units `value` is first outside, 0 if it never is.
+
+        Raises
+        ------
+        ValueError
+            If `value` is NaN.
+        """
+        if math.isnan(value):
+            raise ValueError("value must be a number, not nan")
         outside = np.flatnonzero((value < self.low) | (value > self.high))
         return int(outside[0]) + 1 if len(outside) else 0
 
@@ -93,8 +102,7 @@ class Evidence:
         ValueError
             If `alpha` isn't in (0, 1).
         """
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must lie between 0 and 1, not {alpha}")
+        between(alpha, "alpha")
         reached = np.flatnonzero(self.log_e >= -math.log(alpha))
         return int(reached[0]) + 1 if len(reached) else 0
 
@@ -115,8 +123,7 @@ class Evidence:
 
 def check_level(level: float) -> None:
     """Raise unless 0 < level < 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    between(level, "level")
 
 
 def running_mean(values: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import whole
 from statllm.estimators.shift._distances import distances, gaussian_kernel, rows
 from statllm.results import TestResult
 
@@ -48,11 +49,10 @@ def hsic_test(
     first, second = rows(x, "x"), rows(y, "y")
     if len(first) != len(second):
         raise ValueError(f"x has {len(first)} rows, y {len(second)}")
-    if n_permutations < 1:
-        raise ValueError(f"n_permutations must be at least 1, not {n_permutations}")
+    n_permutations = whole(n_permutations, "n_permutations", 1)
     n = len(first)
-    left, _ = gaussian_kernel(distances(first), None)
-    right, _ = gaussian_kernel(distances(second), None)
+    left, _ = gaussian_kernel(distances(first), None, "x")
+    right, _ = gaussian_kernel(distances(second), None, "y")
     centred = left - left.mean(axis=0) - left.mean(axis=1)[:, None] + left.mean()
     observed = float(np.sum(centred * right)) / n**2
     generator = np.random.default_rng(rng)

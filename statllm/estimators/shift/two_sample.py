@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import whole
 from statllm.estimators.shift._distances import FloatArray, distances, gaussian_kernel, rows
 from statllm.results import TestResult
 
@@ -54,7 +55,7 @@ def mmd_test(
     0.001
     """
     pooled, n = _pooled(x, y)
-    kernel, used = gaussian_kernel(distances(pooled), bandwidth)
+    kernel, used = gaussian_kernel(distances(pooled), bandwidth, "x and y")
     np.fill_diagonal(kernel, 0.0)
     return _permuted(kernel, n, n_permutations, rng, f"MMD, Gaussian kernel of width {used:.3g}")
 
@@ -97,8 +98,7 @@ def _permuted(
     method: str,
 ) -> TestResult:
     """The statistic under relabelled rows: two sums of the kernel, by matrix products."""
-    if n_permutations < 1:
-        raise ValueError(f"n_permutations must be at least 1, not {n_permutations}")
+    n_permutations = whole(n_permutations, "n_permutations", 1)
     generator = np.random.default_rng(rng)
     total, m = len(kernel), len(kernel) - n
     everything = float(kernel.sum())

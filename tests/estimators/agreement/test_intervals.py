@@ -225,5 +225,37 @@ def test_f_intervals_of_icc_cover(form: str) -> None:
         raters = 0.0 if form == "1" else 0.5 * rng.normal(size=4)
         x = rng.normal(size=(30, 1)) + raters + rng.normal(size=(30, 4))
         truth = 1 / 2.25 if form == "2" else 0.5
-        hits.append(truth in icc(x, form).interval())  # type: ignore[arg-type]
+        hits.append(truth in icc(x, form, interval="F").interval())  # type: ignore[arg-type]
     assert 0.935 <= np.mean(hits) <= 0.965
+
+
+def test_generalised_interval_is_f_s_where_raters_are_many() -> None:
+    """F's approximation is good with 60 raters of equal means; both see the same thing there."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(40, 1)) + 0.1 * rng.normal(size=60) + rng.normal(size=(40, 60))
+    one, other = icc(x, "2").interval(), icc(x, "2", interval="F").interval()
+    assert one.method == "generalised"
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.006)
+
+
+def test_generalised_interval_covers_with_three_raters_and_many_units() -> None:
+    """400 samples of 200 units; three errors of 95 % are .033, and F's covers .87."""
+    rng = np.random.default_rng(6)
+    truth, inside = 1 / 1.89, np.zeros(2)
+    for _ in range(400):
+        noise = 0.8 * rng.normal(size=(200, 3))
+        x = rng.normal(size=(200, 1)) + 0.5 * rng.normal(size=3) + noise
+        for k, kind in enumerate(("generalised", "F")):
+            inside[k] += truth in icc(x, "2", interval=kind).interval()  # type: ignore[arg-type]
+    assert inside[0] / 400 > 0.95 - 0.033
+    assert inside[1] / 400 < 0.95 - 0.033
+
+
+def test_wrong_intervals_of_icc() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    with pytest.raises(ValueError, match="form 2's"):
+        icc(x, "3", interval="generalised")
+    with pytest.raises(ValueError, match="interval must be"):
+        icc(x, "2", interval="bca")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="interval='jackknife'"):
+        icc(x, "2", clusters=[1, 1, 2, 2, 3, 3])

@@ -146,7 +146,7 @@ def test_wrong_input_is_named() -> None:
         parity_gap([1.0, 0.0], ["a", "a"])
     with pytest.raises(ValueError, match="group 'b' has a single row"):
         parity_gap([1.0, 0.0, 1.0], ["a", "a", "b"])
-    with pytest.raises(ValueError, match="outcome is nan in row 1"):
+    with pytest.raises(ValueError, match="outcome is nan at place 1"):
         parity_gap([1.0, np.nan], ["a", "b"])
     with pytest.raises(ValueError, match="group 'b' has no row with truth 1"):
         odds_gap([1, 0, 1, 0], [1, 1, 0, 0], ["a", "a", "a", "b"])

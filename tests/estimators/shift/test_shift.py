@@ -107,7 +107,7 @@ def test_rows_on_either_side_are_counted() -> None:
         mmd_test(np.ones((3, 2)), np.ones((3, 3)))
     with pytest.raises(ValueError, match="isn't finite in row 1"):
         energy_test([0.0, np.nan], [1.0, 2.0])
-    with pytest.raises(ValueError, match="all rows are equal"):
+    with pytest.raises(ValueError, match="all rows of x and y are equal"):
         mmd_test([1.0, 1.0], [1.0, 1.0])
     with pytest.raises(ValueError, match="x has 3 rows, y 2"):
         hsic_test([1.0, 2.0, 3.0], [1.0, 2.0])

@@ -17,7 +17,7 @@ test-all: .venv/installed lint
 # vLLM on the CPU, in an environment of its own (3.4 GB): backends and servers for real.
 VLLM_TESTS := VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \
 	.venv-vllm/bin/python -m pytest -q tests/sampling/test_vllm.py \
-	tests/sampling/test_adapters.py tests/sampling/servers
+	tests/sampling/test_vllm_watermark.py tests/sampling/test_adapters.py tests/sampling/servers
 
 test-vllm: .venv-vllm/installed
 	$(VLLM_TESTS) -m 'slow or not slow'

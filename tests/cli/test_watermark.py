@@ -177,6 +177,19 @@ def test_findings_are_written(statllm: Run, folder: Path, tmp_path: Path) -> Non
     assert "nothing found: " in out
 
 
+def test_a_token_of_beginning_is_found(statllm: Run, folder: Path, tmp_path: Path) -> None:
+    """80 texts of four tokens after a BOS that vLLM's context never had."""
+    rows = [[1, *written(987654321, n=4, seed=seed)] for seed in range(80)]
+    pq.write_table(pa.table({"token_ids": rows}), tmp_path / "short.parquet")
+    code, out, err = statllm(
+        "watermark", "diagnose", tmp_path / "short.parquet", "--key-file", folder / "keys.yaml",
+        "--configuration", "ours", "--special-token", 1, "--special-token", 2,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "special tokens: " in out
+    assert "Give the detector what the generator had" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -58,6 +58,13 @@ def diagnose(
     prompt: Annotated[
         str | None, typer.Option(help="Column of the prompts: token ids, or texts with --text.")
     ] = None,
+    special_token: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Id of a token that the generator may have had before a text, or that may have "
+            "been put into it; may be repeated. Those of --tokenizer are known."
+        ),
+    ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(help="Unmarked texts of the same model to such prompts, in the same columns."),
@@ -75,8 +82,9 @@ def diagnose(
 ) -> None:
     """Name the mistake that hides a watermark in texts that should carry it.
 
-    A wrong key, wrong settings, a wrong tokenizer or vocabulary size, a prompt glued on, lists
-    that a GPU drew, or too little text: each is a test or a fact, adjusted together (Holm).
+    A wrong key, wrong settings, a wrong tokenizer or vocabulary size, a prompt glued on or
+    missing, special tokens too many or too few, lists that a GPU drew, or too little text: each is
+    a test or a fact, adjusted together (Holm).
 
     Examples:
 
@@ -118,6 +126,7 @@ def diagnose(
         others=others,
         rereadings=rereadings,
         vocabularies=sizes,
+        special_tokens=[*(special_token or []), *(loaded.all_special_ids if loaded else [])],
         prompts=None if prompt is None else _prompts(table, prompt, loaded, documents.rows),
         reference=None
         if reference is None

@@ -52,7 +52,8 @@ def check_poolable(scheme: Scheme) -> int:
             )
     else:
         reach = getattr(given, "context_width", 0) or getattr(given, "ngram", 0)
-        reach -= getattr(given, "seeding", "") == "selfhash"
+        # the scored token is the last one of its own window
+        reach -= getattr(given, "seeding", "") == "selfhash" or getattr(given, "self_salt", False)
         if reach == 0:
             why = "it reads no token before the scored one"
     if why:

@@ -145,7 +145,7 @@ class CudaKgw:
     name = "kgw"
 
     def __post_init__(self) -> None:
-        if self.scheme.seeding not in ("lefthash", "additive"):
+        if self.scheme.seeding not in ("lefthash", "additive") or self.scheme.self_salt:
             raise ValueError("only left-hash and additive lists are drawn by the seed alone")
 
     @property

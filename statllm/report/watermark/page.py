@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Any
 from statllm.errors import InputError
 from statllm.files import write_text
 from statllm.report import words
-from statllm.report.panels import Panel, Section
+from statllm.report.panels import Section
 from statllm.report.templates import check_packages, render
 from statllm.report.watermark import plots
-from statllm.report.watermark.gather import (
-    PER_DECADE,
-    SHORT,
-    Gathered,
-    OfConfiguration,
-    PValues,
-    gather,
-)
+from statllm.report.watermark.gather import SHORT, Gathered, OfConfiguration, gather
+from statllm.report.watermark.notices import notices
+from statllm.report.watermark.numbers import rate_text, share_marked, small
+from statllm.report.watermark.panels import panels_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Configurations that have figures; the table holds all.
 _DRAWN = 4
-#: Above these shares, of tokens that repeat a pair and of short documents, the page warns.
-_MANY_REPEATED, _MANY_SHORT = 0.2, 0.1
 
 
 def write_page(
@@ -96,10 +90,10 @@ def _content(
     return {
         "summary": _summary(found, fdr),
         "cards": _cards(found, level),
-        "warnings": _warnings(found, certificate),
+        "warnings": notices(found, certificate),
         "level": words.percent(level, 0),
         "rows": [_row(each, level) for each in _ordered(found.configurations)],
-        "figures": Section([panel for k, each in enumerate(drawn) for panel in _panels(each, k)]),
+        "figures": Section([panel for k, each in enumerate(drawn) for panel in panels_of(each, k)]),
         "n_not_drawn": sum(each.p.n > 0 for each in found.configurations) - len(drawn),
         "called": [
             (
@@ -123,17 +117,6 @@ def _content(
 def _ordered(configurations: list[OfConfiguration]) -> list[OfConfiguration]:
     """Those that explain most documents first, then in the order of the key file."""
     return sorted(configurations, key=lambda each: -each.called)
-
-
-def small(log_p: float) -> str:
-    """Write a p- or q-value from its logarithm, without a name.
-
-    Examples
-    --------
-    >>> small(math.log(0.0321)), small(-230.0)
-    ('0.0321', '1.3 × 10⁻¹⁰⁰')
-    """
-    return words.p_value(log_p).removeprefix("p ").removeprefix("= ")
 
 
 def _summary(found: Gathered, fdr: float | None) -> list[str]:
@@ -168,7 +151,7 @@ def _cards(found: Gathered, level: float) -> list[tuple[str, str, str]]:
         kind = "one configuration" if of == 1 else f"times {words.in_words(of)} configurations"
         cards.append(("smallest p-value", small(found.p.least), kind))
     if of == 1 and tested:
-        value, limits = _share(found.configurations[0].p, level)
+        value, limits = share_marked(found.configurations[0].p, level)
         cards.append(
             (
                 "share that is watermarked, at least",
@@ -177,13 +160,6 @@ def _cards(found: Gathered, level: float) -> list[tuple[str, str, str]]:
             )
         )
     return cards
-
-
-def _share(p: PValues, level: float) -> tuple[str, str]:
-    estimate = p.share_marked()
-    ends = estimate.interval(level)
-    low, high = words.percent(ends.low), words.percent(ends.high)
-    return words.percent(estimate.value), f"[{low}, {high}]"
 
 
 def _row(each: OfConfiguration, level: float) -> dict[str, Any]:
@@ -196,108 +172,8 @@ def _row(each: OfConfiguration, level: float) -> dict[str, Any]:
         "scored": words.count(each.scored),
         "repeated": words.percent(each.repeated / total) if total else "–",
         "short": words.count(each.short),
-        "share": _share(each.p, level),
+        "share": share_marked(each.p, level),
     }
-
-
-def _panels(each: OfConfiguration, place: int) -> list[Panel]:
-    p = each.p
-    first, rest = p.bins[0] / p.n, p.n - int(p.bins[0])
-    histogram = Panel(
-        f"{each.name}: p-values",
-        plots.plot_histogram(
-            p,
-            f"bins-{place}",
-            f"Histogram of the p-values of {each.name}: {words.percent(first)} of documents have "
-            "one of at most 0.05, by chance it would be 5 %",
-        ),
-        f"{words.count(p.n)} documents; {words.percent(first)} at or below 0.05, "
-        f"{words.count(rest)} above.",
-        ("p-value", "documents", "by chance"),
-        tuple(
-            (f"{k / len(p.bins):.2f} to {(k + 1) / len(p.bins):.2f}", words.count(int(n)),
-             words.number(p.n / len(p.bins), 1))
-            for k, n in enumerate(p.bins)
-        ),
-    )  # fmt: skip
-    counts, decades = p.at_most, plots.tail_decades(p.n)
-    level = 10.0 ** -(decades - 2)
-    deep = int(counts[(decades - 2) * PER_DECADE])
-    tail = Panel(
-        f"{each.name}: tail",
-        plots.plot_tail(
-            p,
-            f"tail-{place}",
-            f"Share of documents with a p-value of {each.name} at or below a level, against the "
-            f"level: {words.count(deep)} of {words.count(p.n)} at {small(math.log(level))}",
-        ),
-        f"The smallest p-value is {small(p.least)}. {words.count(deep)} documents are at or below "
-        f"{small(math.log(level))}; by chance {words.number(p.n * level, 1)}.",
-        ("level", "documents at or below", "by chance"),
-        tuple(
-            (small(-k * math.log(10)) if k else "1", words.count(int(counts[k * PER_DECADE])),
-             f"{p.n * 10.0**-k:,.4g}")
-            for k in range(decades + 1)
-        ),
-    )  # fmt: skip
-    return [histogram, tail]
-
-
-def _warnings(found: Gathered, certificate: Certificate | None) -> list[tuple[str, str]]:
-    """What a reader should know before believing the page: (in short, the rest)."""
-    out = []
-    untested = found.n_documents - found.p.n
-    if untested:
-        out.append(
-            (
-                f"{words.count(untested)} of {words.count(found.n_documents)} documents were not "
-                "tested:",
-                "they have no token that counts, or fewer than was asked for.",
-            )
-        )
-    for each in found.configurations:
-        total = each.scored + each.repeated
-        if total and each.repeated > _MANY_REPEATED * total:
-            out.append(
-                (
-                    f"Text that repeats ({each.name}):",
-                    f"{words.percent(each.repeated / total)} of its tokens repeat a (seed, token) "
-                    "pair of their document and don't count. A detector that counted them would "
-                    "err far more often than it says.",
-                )
-            )
-        if each.p.n and each.short > _MANY_SHORT * each.p.n:
-            out.append(
-                (
-                    f"Short documents ({each.name}):",
-                    f"{words.count(each.short)} of {words.count(each.p.n)} have fewer than "
-                    f"{SHORT} tokens that count. A watermark in them is mostly too weak to be "
-                    "seen.",
-                )
-            )
-    if certificate is None:
-        out.append(
-            (
-                "No certificate:",
-                "these p-values are valid on average over keys. How often this key accuses human "
-                "documents like yours is only known by measuring it.",
-            )
-        )
-    else:
-        broken = [
-            f"{alpha:g}"
-            for alpha, rate in zip(certificate.alphas, certificate.rates, strict=True)
-            if rate.interval(0.95).low > alpha
-        ]
-        if broken:
-            out.append(
-                (
-                    "Human documents are accused too often:",
-                    f"at the level {' and '.join(broken)} more often than the level says, under "
-                    "the key of the certificate. Its p-values can't be taken at their word.",
-                )
-            )
-    return out
 
 
 def _certificate(certificate: Certificate, level: float) -> dict[str, Any]:
@@ -310,8 +186,8 @@ def _certificate(certificate: Certificate, level: float) -> dict[str, Any]:
         rows.append(
             (
                 figure.name,
-                _rate(figure.value),
-                f"[{_rate(ends.low)}, {_rate(ends.high)}]",
+                rate_text(figure.value),
+                f"[{rate_text(ends.low)}, {rate_text(ends.high)}]",
                 ends.method,
                 words.count(figure.n),
             )
@@ -322,10 +198,6 @@ def _certificate(certificate: Certificate, level: float) -> dict[str, Any]:
         "uniformity": f"{certificate.uniformity.method}: "
         f"{words.p_value(certificate.uniformity.log_p_value)}",
     }
-
-
-def _rate(value: float) -> str:
-    return "0" if value == 0 else f"{value:.2g}" if value >= 1e-3 else small(math.log(value))
 
 
 def _swatches() -> dict[str, Any]:

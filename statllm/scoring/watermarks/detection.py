@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from statllm.errors import InputError
-from statllm.estimators.watermark.detect import detect
+from statllm.estimators.watermark.screening import Screening
 from statllm.scoring.watermarks.configurations import Configuration
 from statllm.scoring.watermarks.documents import Documents
 from statllm.scoring.watermarks.settings import DetectionSettings
@@ -59,10 +59,10 @@ def detect_watermarks(
         raise InputError("there is no configuration to test for")
     columns: dict[str, Any] = {}
     each = []
+    screening = Screening(documents.tokens)
     for configuration in configurations:
         try:
-            marks = configuration.scheme.marks(documents.tokens)
-            found = detect(marks, settings.test, delta=settings.delta)
+            found = screening.detect(configuration.scheme, settings.test, delta=settings.delta)
         except ValueError as error:
             raise InputError(f"configuration '{configuration.name}': {error}") from error
         log_p = np.where(found.n_scored < settings.min_tokens, np.nan, found.log_p)

@@ -61,7 +61,11 @@ def cuda_schemes(scheme: Scheme) -> Iterator[tuple[str, Scheme]]:
                     most_blocks=blocks,
                 ),
             )  # fmt: skip
-    if isinstance(scheme, Kgw) and scheme.seeding in ("lefthash", "additive"):
+    if (
+        isinstance(scheme, Kgw)
+        and scheme.seeding in ("lefthash", "additive")
+        and not scheme.self_salt
+    ):
         narrow = (False, True) if key_bits(scheme.vocabulary) <= 32 else (False,)
         for gpu, blocks in _layouts(scheme.vocabulary):
             for old in narrow:

@@ -61,7 +61,11 @@ def pooled(scheme: Scheme, tokens: Ragged) -> Evidence:
     >>> found.n_scored, found.n_repeated
     (5, 4)
     """
-    marks = scheme.marks(tokens)
+    return pooled_marks(scheme, scheme.marks(tokens))
+
+
+def pooled_marks(scheme: Scheme, marks: Marks) -> Evidence:
+    """Test marks that a scheme has read, or a part of them, as `pooled` does."""
     if isinstance(scheme, Unigram):
         marks = marks.kept(np.arange(len(marks.seeds)) < scheme.vocabulary // 2)
     kept = deduplicated(marks, "corpus")

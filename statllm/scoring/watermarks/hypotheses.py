@@ -10,13 +10,6 @@ from typing import Any
 from statllm.estimators.watermark.marks import Scheme
 from statllm.ragged import Ragged
 
-WRONG_KEY = "wrong key"
-WRONG_SETTINGS = "wrong settings"
-WRONG_TOKENIZER = "wrong tokenizer"
-WRONG_VOCABULARY = "wrong vocabulary size"
-PROMPT = "prompt included"
-DEVICE = "device-generated"
-
 _VALUES: dict[str, tuple[Any, ...]] = {
     "context_width": (1, 2, 3, 4, 5, 8),
     "ngram": (3, 4, 5, 6),
@@ -70,9 +63,10 @@ def other_settings(scheme: Scheme) -> Iterator[tuple[str, Scheme]]:
                 yield (
                     f"{seeding} of {flavour}, context_width {width}",
                     dataclasses.replace(
-                        given, seeding=seeding, context_width=width, flavour=flavour
+                        given, seeding=seeding, context_width=width, flavour=flavour,
+                        self_salt=False,
                     ),
-                )
+                )  # fmt: skip
     for option, values in _VALUES.items():
         if option not in known or (scheme.name == "kgw" and option == "flavour"):
             continue

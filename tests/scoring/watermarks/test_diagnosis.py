@@ -15,7 +15,7 @@ from statllm.estimators.watermark.prf.kgw import Kgw
 from statllm.estimators.watermark.schemes import make_scheme
 from statllm.ragged import Ragged
 from statllm.scoring.watermarks import Configuration, diagnose
-from statllm.scoring.watermarks.diagnosis import AS_DEPLOYED, NOTHING, TOO_LITTLE, UNKNOWN_KEY
+from statllm.scoring.watermarks.mistakes import AS_DEPLOYED, NOTHING, TOO_LITTLE, UNKNOWN_KEY
 
 V = 300
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -96,7 +96,8 @@ def test_human_text_is_not_diagnosed(name: str) -> None:
     others = [Configuration("other", scheme_of(name, key=other_key(name)))]
     found = diagnose(
         human, Configuration("ours", scheme_of(name)), others=others, vocabularies=[320],
-        reference=ragged(texts(None, seed=6)),
+        reference=ragged(texts(None, seed=6)), prompts=ragged(texts(None, seed=7, length=9)),
+        special_tokens=[0, 1],
     )  # fmt: skip
     assert found.verdict == NOTHING
     assert not any(each.found for each in found.findings)
@@ -267,7 +268,8 @@ def test_how_often_human_text_is_diagnosed(name: str) -> None:
         schemes = [scheme_of(name, key=k if n_keys > 1 else k[0]) for k in keys]
         ours, *others = (Configuration(f"c{i}", s) for i, s in enumerate(schemes))
         found = diagnose(
-            ragged(rows), ours, others=others, reference=ragged(free), alpha=0.05, rng=rng
-        )
+            ragged(rows), ours, others=others, reference=ragged(free), alpha=0.05, rng=rng,
+            prompts=ragged([row[:20] for row in free]), special_tokens=[0, V - 1],
+        )  # fmt: skip
         named += found.verdict not in (NOTHING, TOO_LITTLE)
     assert named / 150 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)

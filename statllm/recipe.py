@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from statllm.errors import InputError
 from statllm.files import existing_file
+from statllm.lab.reward_settings import LabRewards
 from statllm.sampling.settings import SamplingSettings
+from statllm.scoring.judges.settings import JudgeSettings
 from statllm.scoring.settings import ScoringSettings
 from statllm.selection import RULES, RuleSettings, settings_of
 from statllm.training.settings import PreferenceSettings
@@ -44,8 +46,31 @@ class Evaluation(_Part):
     top_p: float = Field(1.0, gt=0, le=1)
 
 
-class Selection(_Part):
-    """Which rule turns scored samples into preference pairs, with its own settings."""
+class Rewards(_Part):
+    """Who rewards each response: a reward model, a judge, or the lab's verifier."""
+
+    model: str | None = Field(None, description="Folder of a reward model, or its hub name.")
+    chat: bool = Field(False, description="The reward model takes text as a user's message.")
+    judge: str | None = Field(None, description="A language model that judges.")
+    judging: JudgeSettings = Field(JudgeSettings(), description="What it is asked.")
+    lab: LabRewards | None = Field(
+        None, description="The built-in world's exact verdict with noise of a known size."
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(n=1, temperature=0.0),
+        description="How the judge is run; dtype and device also hold for the reward model.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        named = [name for name in ("model", "judge", "lab") if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError(f"name one of model, judge, lab, not {' and '.join(named) or 'none'}")
+        return self
+
+
+class Rule(_Part):
+    """A selection rule with its own settings."""
 
     rule: str
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -57,11 +82,22 @@ class Selection(_Part):
         return settings_of(self.rule, **self.settings)
 
 
+class Selection(Rule):
+    """Which rule turns scored samples into preference pairs."""
+
+    as_many_as: Rule | None = Field(
+        None,
+        description="Of the prompts that `rule` keeps, a random part: as many as this rule would "
+        "keep. The control of a rule that filters.",
+    )
+
+
 class Iteration(_Part):
     """The settings of one iteration."""
 
     problems: Problems
     sampling: SamplingSettings
+    rewards: Rewards | None
     selection: Selection
     training: PreferenceSettings
 
@@ -79,6 +115,9 @@ class Recipe(_Part):
     problems: Problems
     sampling: SamplingSettings = SamplingSettings()
     scoring: ScoringSettings = ScoringSettings()
+    rewards: Rewards | None = Field(
+        None, description="For rules that look at rewards: who gives them."
+    )
     selection: Selection
     training: PreferenceSettings
     evaluation: Evaluation
@@ -86,10 +125,15 @@ class Recipe(_Part):
 
     def iteration(self, number: int) -> Iteration:
         """Return the settings of iteration `number` (from 1) with its overrides and seeds."""
-        parts = {name: getattr(self, name).model_dump() for name in Iteration.model_fields}
-        merged = _merge(parts, self.iterations[number - 1])
+        given = self.model_dump()
+        parts = {name: given[name] for name in Iteration.model_fields}
+        merged = merge(parts, self.iterations[number - 1])
         merged["sampling"]["seed"] = self.derived_seed(number, "sample")
         merged["training"]["seed"] = self.derived_seed(number, "train")
+        if merged["rewards"] is not None:
+            merged["rewards"]["judging"]["seed"] = self.derived_seed(number, "reward")
+            if merged["rewards"]["lab"] is not None:
+                merged["rewards"]["lab"]["seed"] = self.derived_seed(number, "reward")
         rule = RULES.get(merged["selection"]["rule"])
         if rule is not None and "seed" in rule.settings.model_fields:
             merged["selection"]["settings"]["seed"] = self.derived_seed(number, "select")
@@ -99,7 +143,10 @@ class Recipe(_Part):
                 "sampling.adapter would be applied to every iteration's new model, too: merge it "
                 "into a model folder first"
             )
-        _validate_call(iteration.selection.resolved, f"iterations[{number}].selection.settings")
+        place = f"iterations[{number}].selection"
+        _validate_call(iteration.selection.resolved, f"{place}.settings")
+        if iteration.selection.as_many_as is not None:
+            _validate_call(iteration.selection.as_many_as.resolved, f"{place}.as_many_as.settings")
         return iteration
 
     def derived_seed(self, iteration: int, stage: str) -> int:
@@ -154,12 +201,23 @@ def dump_recipe(recipe: Recipe) -> str:
     return text
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace single keys of nested mappings; an unknown key stays, to be refused later."""
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with single keys of nested mappings replaced.
+
+    An unknown key stays, to be refused later. A part that names another `rule` is replaced as a
+    whole: the settings of one rule aren't another's.
+
+    Examples
+    --------
+    >>> merge({"training": {"loss": "dpo", "beta": 0.1}}, {"training": {"beta": 0.5}})
+    {'training': {'loss': 'dpo', 'beta': 0.5}}
+    """
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        if both and "rule" in value and value["rule"] != merged[key].get("rule"):
+            both = False
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 

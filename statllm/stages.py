@@ -1,15 +1,17 @@
-"""The five stages of an iteration; each reads files, writes files, and runs in its own process."""
+"""The stages of an iteration; each reads files, writes files, and runs in its own process."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from statllm._version import __version__
@@ -19,7 +21,8 @@ from statllm.generations import Generations
 from statllm.recipe import Problems, Recipe, read_recipe
 from statllm.sampling.settings import ANSWER_SETTINGS
 
-STAGES = ("sample", "score", "select", "train", "evaluate")
+#: In their order; "reward" only where the recipe has rewards.
+STAGES = ("sample", "score", "reward", "select", "train", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,22 @@ class Run:
 
     def plan(self) -> list[tuple[int, str]]:
         """Return the stages in order: the starting model is evaluated first."""
-        later = [(k, stage) for k in range(1, self.n_iterations + 1) for stage in STAGES]
+        later = [
+            (k, stage)
+            for k in range(1, self.n_iterations + 1)
+            for stage in STAGES
+            if stage != "reward" or self.rewarded(k)
+        ]
         return [(0, "evaluate"), *later]
+
+    def rewarded(self, iteration: int) -> bool:
+        """Whether the iteration's responses get rewards."""
+        return self.recipe.iteration(iteration).rewards is not None
+
+    def scores(self, iteration: int) -> Path:
+        """Return the path of what the selection reads."""
+        name = "rewards.parquet" if self.rewarded(iteration) else "scores.parquet"
+        return self.path(iteration, name)
 
 
 @dataclass(frozen=True)
@@ -142,12 +159,54 @@ def _score(run: Run, iteration: int) -> dict[str, int]:
     return {"prompts": scored.n_prompts, "votes": int(sum(scored.column("n_votes").to_pylist()))}
 
 
+def _reward(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.sampling.judge_model import open_judge
+    from statllm.scoring.judges import YesNoJudge, judge
+    from statllm.scoring.reward_models import RewardModel, add_rewards
+
+    settings = run.recipe.iteration(iteration).rewards
+    assert settings is not None
+    scored = Generations.read(run.path(iteration, "scores.parquet"))
+    sampling = settings.sampling
+    cache = run.path(iteration, "rewards.work")
+    if settings.model is not None:
+        model = RewardModel(
+            resolve_model(settings.model),
+            device=sampling.device,
+            dtype=sampling.dtype,
+            cache=cache,
+            chat=settings.chat,
+        )
+        rewarded = add_rewards(scored, [model])
+    elif settings.judge is not None:
+        name = resolve_model(settings.judge)
+        asked: Any = (
+            YesNoJudge.load(name, sampling.dtype, sampling.device)
+            if settings.judging.kind == "yes-no"
+            else open_judge(name, sampling)
+        )
+        rewarded = judge(scored, asked, settings.judging, cache=cache).generations
+    else:
+        from statllm.lab.rewards import lab_rewards
+
+        assert settings.lab is not None
+        rewarded = lab_rewards(scored, settings.lab)
+    rewarded.write(run.path(iteration, "rewards.parquet"))
+    shutil.rmtree(cache, ignore_errors=True)
+    missing = int(np.isnan(rewarded.ragged("reward").values).sum())
+    return {"prompts": rewarded.n_prompts, "without reward": missing}
+
+
 def _select(run: Run, iteration: int) -> dict[str, int]:
-    from statllm.selection import select
+    from statllm.selection import matched, select
 
     settings = run.recipe.iteration(iteration).selection
-    scored = Generations.read(run.path(iteration, "scores.parquet"))
+    scored = Generations.read(run.scores(iteration))
     selection = select(settings.rule, scored, settings.resolved())
+    if settings.as_many_as is not None:
+        other = select(settings.as_many_as.rule, scored, settings.as_many_as.resolved())
+        seed = run.recipe.derived_seed(iteration, "match")
+        selection = matched(selection, other.counts()["kept"], seed)
     if selection.pairs.num_rows == 0:
         raise InputError(
             f"{settings.rule} kept no pair in iteration {iteration}: {selection.summary()}"
@@ -208,6 +267,14 @@ def _artefacts(*names: str) -> Callable[[Run, int], dict[str, str | Path]]:
     return lambda run, iteration: {name: run.path(iteration, name) for name in names}
 
 
+def _reward_inputs(run: Run, iteration: int) -> dict[str, str | Path]:
+    settings = run.recipe.iteration(iteration).rewards
+    assert settings is not None
+    judge = settings.model or settings.judge
+    scores: dict[str, str | Path] = {"scores.parquet": run.path(iteration, "scores.parquet")}
+    return scores if judge is None else {**scores, "judge": resolve_model(judge)}
+
+
 _STAGES: Mapping[str, Stage] = {
     "sample": Stage(
         inputs=lambda run, k: {
@@ -224,8 +291,14 @@ _STAGES: Mapping[str, Stage] = {
         outputs=("scores.parquet",),
         execute=_score,
     ),
+    "reward": Stage(
+        inputs=_reward_inputs,
+        settings=_from_iteration("rewards"),
+        outputs=("rewards.parquet",),
+        execute=_reward,
+    ),
     "select": Stage(
-        inputs=_artefacts("scores.parquet"),
+        inputs=lambda run, k: {run.scores(k).name: run.scores(k)},
         settings=_from_iteration("selection"),
         outputs=("pairs.parquet", "ledger.parquet"),
         execute=_select,
@@ -315,8 +388,6 @@ def execute(run: Run, iteration: int, stage: str) -> None:
 
 def adopt(run: Run, other: Run, iteration: int, stage: str) -> bool:
     """Copy a stage's outputs from another run where exactly the same stage is complete there."""
-    import shutil
-
     record_path = other.record(iteration, stage)
     if not record_path.is_file():
         return False

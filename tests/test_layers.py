@@ -18,7 +18,7 @@ LAYERS = [
     {"scoring", "models", "adapters"},
     {"selection", "sampling", "training"},
     {"recipe", "training_recipe", "stages", "engines", "evaluation", "processes", "loop"},
-    {"report", "integrations"},
+    {"report", "integrations", "experiment"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -13,6 +13,7 @@ from statllm.cli.compare import compare
 from statllm.cli.conformal import conformal
 from statllm.cli.contamination import contamination
 from statllm.cli.demo import demo
+from statllm.cli.experiment import experiment
 from statllm.cli.judge import judge
 from statllm.cli.judge_lessons import judge_lessons
 from statllm.cli.passk import passk
@@ -63,6 +64,7 @@ for verb in (
     calibrate,
     train,
     run,
+    experiment,
     compare,
     passk,
     power,

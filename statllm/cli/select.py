@@ -60,6 +60,12 @@ _HELP = {
 
         statllm select conformal scores.parquet -o pairs.parquet --score=-vote_entropy
     """,
+    "random": """Two responses of each prompt at random: a control that prefers nothing.
+
+    Examples:
+
+        statllm select random scores.parquet -o pairs.parquet --differ answer
+    """,
     "rip": """Best against worst reward, on prompts whose worst response is good and long enough.
 
     Examples:

@@ -12,12 +12,14 @@ from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.selection.conformal import conformal
 from statllm.selection.irpo import irpo
+from statllm.selection.random_pairs import random_pairs
 from statllm.selection.result import Selection
 from statllm.selection.rip import rip
 from statllm.selection.scpo import scpo
 from statllm.selection.settings import (
     ConformalSettings,
     IrpoSettings,
+    RandomSettings,
     RipSettings,
     RuleSettings,
     ScpoSettings,
@@ -38,6 +40,7 @@ RULES: Mapping[str, Rule] = {
     "irpo": Rule(IrpoSettings, irpo),
     "rip": Rule(RipSettings, rip),
     "conformal": Rule(ConformalSettings, conformal),
+    "random": Rule(RandomSettings, random_pairs),
 }
 
 
@@ -48,7 +51,7 @@ def select(
 
     Parameters
     ----------
-    rule : {"scpo", "irpo", "rip", "conformal"}
+    rule : {"scpo", "irpo", "rip", "conformal", "random"}
     generations : Generations
     settings : RuleSettings, optional
         Of that rule.

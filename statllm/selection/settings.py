@@ -139,6 +139,15 @@ class IrpoSettings(AnswerRuleSettings):
     )
 
 
+class RandomSettings(AnswerRuleSettings):
+    """Random pairs, a control."""
+
+    differ: Literal["text", "answer"] = Field(
+        default="text", description="In what the two responses of a pair differ."
+    )
+    pairs_per_prompt: int = Field(default=1, ge=1, description="Each is drawn anew.")
+
+
 class RipSettings(RuleSettings):
     """Rejecting instruction preferences (Yu et al. 2025, arXiv 2501.18578).
 

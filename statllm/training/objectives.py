@@ -179,6 +179,8 @@ def preference_term(
             return cdpo_loss(*four, beta, noise)
         case "simpo":
             return simpo_loss(*four[:2], tokens[:, 0], tokens[:, 1], beta, settings.gamma)
+        case "sft":
+            return torch.zeros_like(four[0])
         case _:
             return dpo_loss(*four, beta)
 

@@ -19,6 +19,7 @@ NAMED_LOSSES: dict[str, tuple[float, bool]] = {
     "robust": (0.0, False),
     "cdpo": (0.0, False),
     "simpo": (0.0, False),
+    "sft": (1.0, False),
 }
 
 
@@ -156,10 +157,11 @@ class PreferenceSettings(LanguageModelSettings):
     False
     """
 
-    loss: Literal["dpo", "irpo", "scpo", "ipo", "hinge", "robust", "cdpo", "simpo"] = Field(
+    loss: Literal["dpo", "irpo", "scpo", "ipo", "hinge", "robust", "cdpo", "simpo", "sft"] = Field(
         "dpo",
         description="dpo: sigmoid; irpo: dpo with alpha 1; scpo: with weights, too; ipo, hinge "
-        "(SLiC), robust and cdpo (with label_noise); simpo (per token, gamma, no reference).",
+        "(SLiC), robust and cdpo (with label_noise); simpo (per token, gamma, no reference); sft: "
+        "the chosen responses' NLL alone, which says what the rejected ones are worth.",
     )
     beta: float = Field(
         0.1,
@@ -224,7 +226,7 @@ class PreferenceSettings(LanguageModelSettings):
     @property
     def needs_reference(self) -> bool:
         """Whether the loss compares with a reference."""
-        return self.loss != "simpo"
+        return self.loss not in ("simpo", "sft")
 
 
 class SFTSettings(LanguageModelSettings):

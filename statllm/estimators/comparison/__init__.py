@@ -1,6 +1,7 @@
 """Means, ratios, differences and quantiles of scores, their errors, and tests of them."""
 
 from statllm.estimators.comparison.binary import cochran_q, mcnemar, sign_test
+from statllm.estimators.comparison.crossed import crossed_mean
 from statllm.estimators.comparison.groups import macro_mean, size_weighted_mean
 from statllm.estimators.comparison.means import (
     mean_estimate,
@@ -22,6 +23,7 @@ from statllm.estimators.comparison.two_way import two_way_mean
 __all__ = [
     "TEstimate",
     "cochran_q",
+    "crossed_mean",
     "equivalence",
     "macro_mean",
     "mcnemar",

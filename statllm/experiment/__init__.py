@@ -1,0 +1,7 @@
+"""Recipes side by side: arms, each trained with several seeds, compared on the same problems."""
+
+from statllm.experiment.analysis import Result, analyse
+from statllm.experiment.run import run_experiment
+from statllm.experiment.settings import Comparison, Experiment, read_experiment
+
+__all__ = ["Comparison", "Experiment", "Result", "analyse", "read_experiment", "run_experiment"]

@@ -44,7 +44,7 @@ FILE: dict[str, Any] = {
 
 def written(folder: Path, **changes: Any) -> Path:
     path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump({**FILE, **changes}))
+    path.write_text(yaml.safe_dump({**FILE, **changes}, sort_keys=False))
     return path
 
 

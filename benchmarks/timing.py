@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from statistics import median
 
 Contenders = dict[str, Callable[[], object]]
 
@@ -17,6 +18,17 @@ def fastest(contenders: Contenders, rounds: int) -> dict[str, float]:
             run()
             best[name] = min(best[name], time.perf_counter() - start)
     return best
+
+
+def medians(contenders: Contenders, rounds: int) -> dict[str, float]:
+    """Seconds of each contender's middle round: what a machine with other work gives."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            taken[name].append(time.perf_counter() - start)
+    return {name: median(seconds) for name, seconds in taken.items()}
 
 
 def compare(title: str, contenders: Contenders, rounds: int) -> None:

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from timing import fastest
+from timing import medians
 
 from statllm.estimators.watermark.detect import detect
 from statllm.estimators.watermark.prf.sglang_gumbel import SglangGumbel
@@ -116,7 +116,7 @@ def main() -> None:
             size[name] = len(few) * options.tokens
     for run in contenders.values():  # compilation isn't timed
         run()
-    seconds = fastest(contenders, options.rounds)
+    seconds = medians(contenders, options.rounds)
     print(f"{options.documents:,} documents x {options.tokens} tokens, tokens per second")
     for name, taken in seconds.items():
         print(f"  {name:<34}{size[name] / taken:14,.0f}")

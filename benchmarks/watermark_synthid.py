@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from timing import fastest
+from timing import medians
 from transformers import SynthIDTextWatermarkLogitsProcessor
 
 from statllm.estimators.watermark.detect import detect
@@ -73,7 +73,7 @@ def main() -> None:
     for name, run in contenders.items():  # compilation isn't timed
         if name.startswith("statllm"):
             run()
-    seconds = fastest(contenders, options.rounds)
+    seconds = medians(contenders, options.rounds)
     print(f"{options.documents:,} documents x {options.tokens} tokens, tokens per second")
     for name, taken in seconds.items():
         print(f"  {name:<34}{len(size[name].values) / taken:14,.0f}")

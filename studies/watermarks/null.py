@@ -184,7 +184,29 @@ def contenders() -> list[tuple[str, Callable[[int], Any], list[tuple[str, Rule]]
             ],
         ),
         ("SynthID, DeepMind", deepmind, [("ours", _EXACT)]),
+        *[
+            (title, made(name, key_name, **options), [("ours", _EXACT)])
+            for title, name, key_name, options in OTHERS
+        ],
     ]
+
+
+def made(name: str, key_name: str, **options: Any) -> Callable[[int], Any]:
+    """What makes a scheme with a key."""
+    return lambda key: make_scheme(name, **{key_name: key}, **options)
+
+
+#: Schemes without a rule of others beside ours; what decides their random numbers. Three Bricks'
+#: code multiplies its key by `start`, so that under its default of 0 all keys are one.
+OTHERS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("vLLM red-green (development version)", "vllm-red-green", "key", {}),
+    ("SBW", "sbw", "key", {}),
+    ("DiPmark", "dipmark", "key", {"vocabulary": VOCABULARY}),
+    ("Three Bricks Gumbel", "three-bricks-gumbel", "start", {"vocabulary": VOCABULARY}),
+    ("Permute-and-flip", "permute-flip", "start", {"vocabulary": VOCABULARY}),
+    ("TextSeal Gumbel", "textseal-gumbel", "key", {}),
+    ("Inverse transform", "inverse-transform", "key", {"vocabulary": VOCABULARY}),
+]
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
+from statllm.estimators._search import fewest
+
 Alternative = Literal["two-sided", "greater"]
-_MOST = 10**9
 
 
 def mean_power(
@@ -86,7 +86,7 @@ def sample_size(
         raise ValueError(f"power must lie between 0 and 1, not {power}")
     if effect == 0 or (alternative == "greater" and effect < 0):
         raise ValueError(f"an effect of {effect} can't be found with a {alternative} test")
-    return _fewest(lambda n: mean_power(effect, sd, n, alpha, alternative), power)
+    return fewest(lambda n: mean_power(effect, sd, n, alpha, alternative) >= power, least=2)
 
 
 def minimum_detectable_effect(
@@ -153,23 +153,6 @@ def design_effect(cluster_sizes: float, icc: float) -> float:
     if not -1 <= icc <= 1:
         raise ValueError(f"icc must lie between -1 and 1, not {icc}")
     return 1 + (cluster_sizes - 1) * icc
-
-
-def _fewest(at: Callable[[int], float], wanted: float, least: int = 2) -> int:
-    """The smallest n with at least this power; power rises with n."""
-    high = least
-    while at(high) < wanted:
-        high *= 2
-        if high > _MOST:
-            raise ValueError(f"more than {_MOST:,} units are needed")
-    low = max(high // 2, least - 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if at(middle) < wanted:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 def _nct_cdf(t: float, df: float, shift: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from statllm.estimators.power.means import _fewest
+from statllm.estimators._search import fewest
 
 _TAIL = 1e-12  # probability of discordant counts that are left out
 _COUNTS = 2001  # that are summed over: of more, evenly spaced ones, over which power is smooth
@@ -101,7 +101,7 @@ def mcnemar_sample_size(
         raise ValueError("win and loss are equal: there is no difference to find")
     if not 0 < power < 1:
         raise ValueError(f"power must lie between 0 and 1, not {power}")
-    return _fewest(lambda n: mcnemar_power(win, loss, n, alpha, mid_p), power)
+    return fewest(lambda n: mcnemar_power(win, loss, n, alpha, mid_p) >= power, least=2)
 
 
 def _largest_rejected(

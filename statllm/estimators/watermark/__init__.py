@@ -13,6 +13,7 @@ from statllm.estimators.watermark.marks import Marks, Null, Scheme
 from statllm.estimators.watermark.mixture import mixture_share, watermarked_share
 from statllm.estimators.watermark.power import green_tokens_needed, power, tokens_needed
 from statllm.estimators.watermark.schemes import SCHEMES, make_scheme
+from statllm.estimators.watermark.screening import Screening
 from statllm.estimators.watermark.sequential import EProcess, e_process
 from statllm.estimators.watermark.sequential_power import stopping_tokens
 from statllm.estimators.watermark.trgof_power import trgof_power, trgof_tokens_needed
@@ -31,6 +32,7 @@ __all__ = [
     "Marks",
     "Null",
     "Scheme",
+    "Screening",
     "Segment",
     "certify",
     "deduplicated",

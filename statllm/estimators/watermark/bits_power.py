@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.watermark._search import check_share, fewest
+from statllm.estimators.watermark._search import check_share, fewest_tokens
 from statllm.estimators.watermark._tournament import tournament_law
 from statllm.estimators.watermark.nulls._tilted import tilted_window
 from statllm.ragged import FloatArray
@@ -119,4 +119,4 @@ def bits_tokens_needed(
     9
     """
     check_share("wanted", wanted)
-    return fewest(lambda n: bits_power(n, law, alpha, share) >= wanted)
+    return fewest_tokens(lambda n: bits_power(n, law, alpha, share) >= wanted)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks
+from statllm.ragged import Ragged
 
 Scope = Literal["document", "corpus"]
 
@@ -87,15 +88,11 @@ def effective_n(marks: Marks) -> FloatArray:
     >>> effective_n(marks)
     array([1.6])
     """
-    pairs = _pairs(marks)
-    documents = marks.documents
-    order = np.lexsort((pairs, documents))
-    starts = _starts(documents[order], pairs[order])
-    counts = np.diff(np.append(starts, len(order)))
-    squares = np.bincount(
-        documents[order][starts], counts.astype(np.float64) ** 2, marks.n_documents
-    )
+    from statllm.estimators.watermark.prf._first import earlier_in_document
+
+    earlier = earlier_in_document(marks.seeds, _told_apart(marks), marks.offsets)
     n = marks.lengths.astype(np.float64)
+    squares = n + 2 * Ragged(earlier, marks.offsets).sum()  # c^2 = c + c (c - 1)
     return np.divide(n**2, squares, out=np.zeros_like(n), where=squares > 0)
 
 

@@ -183,6 +183,8 @@ def _green_count(marks: Marks, delta: float, weights: FloatArray | None) -> _Out
         return count, log_p, "green tokens, binomial"
     # many distinct targets of one list: draws without replacement
     without = np.flatnonzero(_lost_variance(marks) > 1e-3)
+    if not len(without):
+        return count, log_p, "green tokens, binomial or hypergeometric"
     firsts = np.minimum(marks.offsets[:-1], len(marks.seeds) - 1)
     one_seed = _sums((marks.seeds != marks.seeds[firsts][marks.documents]).astype(np.int64), marks)
     alone = without[one_seed[without] == 0]
@@ -204,14 +206,11 @@ def _lost_variance(marks: Marks) -> FloatArray:
     sum_s k_s (k_s - 1) / ((V - 1) n) for k_s distinct targets of seed s. Where it is small the
     binomial tail is kept: it is the larger one above the mean (Hoeffding 1963, theorem 4).
     """
+    from statllm.estimators.watermark.prf._first import earlier_in_document
+
     assert marks.null.vocabulary is not None
-    documents = marks.documents
-    order = np.lexsort((marks.seeds, documents))
-    seeds, documents = marks.seeds[order], documents[order]
-    new = np.append(True, (seeds[1:] != seeds[:-1]) | (documents[1:] != documents[:-1]))
-    starts = np.flatnonzero(new[: len(seeds)])
-    draws = np.diff(np.append(starts, len(seeds))).astype(np.float64)
-    pairs = np.bincount(documents[starts], draws * (draws - 1), marks.n_documents)
+    alike = np.zeros_like(marks.targets)
+    pairs = 2 * _sums(earlier_in_document(marks.seeds, alike, marks.offsets), marks)
     lost: FloatArray = pairs / ((marks.null.vocabulary - 1) * np.maximum(marks.lengths, 1))
     return lost
 
@@ -231,7 +230,8 @@ def _green_weighted(marks: Marks, delta: float, weights: FloatArray | None) -> _
 
 
 def _pivot_sum(marks: Marks, delta: float, weights: FloatArray | None) -> _Outcome:
-    scores = -np.log1p(-marks.values)
+    scores = np.negative(marks.values)  # in place from here on: the array may be large
+    np.negative(np.log1p(scores, out=scores), out=scores)
     if marks.null.mixing is None:
         statistic = _sums(scores, marks)
         log_p = nulls.gamma_log_tail(statistic, marks.lengths)

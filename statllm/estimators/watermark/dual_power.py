@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from statllm.estimators.watermark._search import check_share, fewest
+from statllm.estimators.watermark._search import check_share, fewest_tokens
 from statllm.estimators.watermark.chosen import ChosenLaw
 from statllm.estimators.watermark.nulls._tilted import tilted_window
 from statllm.estimators.watermark.nulls.exponential_sums import two_gamma_log_tail
@@ -107,7 +107,7 @@ def dual_tokens_needed(
     """
     check_share("wanted", wanted)
     lattice = _lattice(law, mixing)
-    return fewest(lambda n: _power(n, dual_critical(n, alpha, mixing), *lattice) >= wanted)
+    return fewest_tokens(lambda n: _power(n, dual_critical(n, alpha, mixing), *lattice) >= wanted)
 
 
 def _lattice(law: ChosenLaw, mixing: float) -> tuple[float, FloatArray]:

@@ -96,6 +96,11 @@ class Marks:
     def kept(self, mask: NDArray[np.bool_]) -> Marks:
         """Return the marks where `mask`, shape (n,), is true; documents may become empty.
 
+        Raises
+        ------
+        ValueError
+            If the mask has another shape.
+
         Examples
         --------
         >>> none = np.zeros(2, np.uint64)
@@ -104,14 +109,16 @@ class Marks:
         >>> marks.kept(np.array([False, True])).offsets
         array([0, 1])
         """
-        total = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
+        if mask.shape != self.seeds.shape:
+            raise ValueError(f"mask must have shape {self.seeds.shape}, not {mask.shape}")
+        at = np.flatnonzero(mask)  # indices are taken faster than a mask is read four times
         return replace(
             self,
-            values=self.values[mask],
-            seeds=self.seeds[mask],
-            targets=self.targets[mask],
-            positions=self.positions[mask],
-            offsets=total[self.offsets],
+            values=self.values.take(at, axis=0),
+            seeds=self.seeds.take(at),
+            targets=self.targets.take(at),
+            positions=self.positions.take(at),
+            offsets=np.searchsorted(at, self.offsets),
         )
 
 

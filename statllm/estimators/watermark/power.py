@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.watermark._search import check_share, fewest
+from statllm.estimators.watermark._search import check_share, fewest_tokens
 from statllm.estimators.watermark.chosen import ChosenLaw, score
 from statllm.estimators.watermark.efficiency import SumTest
 from statllm.estimators.watermark.nulls._tilted import tilted_window
@@ -127,7 +127,7 @@ def tokens_needed(
     def enough(n: int) -> bool:
         return _power(n, critical_value(n, alpha, test, delta), lattice) >= wanted
 
-    return fewest(enough)
+    return fewest_tokens(enough)
 
 
 def green_power(n: ArrayLike, share: float, raised: float, alpha: float = 1e-6) -> FloatArray:
@@ -188,7 +188,7 @@ def green_tokens_needed(
     183
     """
     check_share("wanted", wanted)
-    top = 2 * fewest(lambda n: float(green_power(n, share, raised, alpha)) >= wanted)
+    top = 2 * fewest_tokens(lambda n: float(green_power(n, share, raised, alpha)) >= wanted)
     short = np.flatnonzero(green_power(np.arange(1, top + 1), share, raised, alpha) < wanted)
     return int(short[-1]) + 2 if len(short) else 1
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from statllm.estimators.watermark._search import check_share, fewest
+from statllm.estimators.watermark._search import check_share, fewest_tokens
 from statllm.estimators.watermark.chosen import ChosenLaw
 from statllm.estimators.watermark.trgof_law import _bounds, trgof_log_tail
 from statllm.ragged import FloatArray
@@ -130,7 +130,7 @@ def trgof_tokens_needed(
     59
     """
     check_share("wanted", wanted)
-    return fewest(lambda n: trgof_power(n, law, alpha, s) >= wanted)
+    return fewest_tokens(lambda n: trgof_power(n, law, alpha, s) >= wanted)
 
 
 def _below(law: ChosenLaw, v: FloatArray) -> FloatArray:

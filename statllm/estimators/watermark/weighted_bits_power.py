@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.watermark._search import check_share, fewest
+from statllm.estimators.watermark._search import check_share, fewest_tokens
 from statllm.estimators.watermark._tournament import tournament_law
 from statllm.estimators.watermark.nulls._tilted import tilted_window
 from statllm.estimators.watermark.nulls.lattice import weighted_bits_log_tail
@@ -160,4 +160,4 @@ def weighted_bits_tokens_needed(
     16
     """
     check_share("wanted", wanted)
-    return fewest(lambda n: weighted_bits_power(n, law, depth, alpha, share) >= wanted)
+    return fewest_tokens(lambda n: weighted_bits_power(n, law, depth, alpha, share) >= wanted)

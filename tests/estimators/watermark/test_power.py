@@ -146,9 +146,9 @@ def test_green_tokens_against_every_length() -> None:
 
 
 def test_no_evidence_is_never_enough() -> None:
-    with pytest.raises(ValueError, match="tokens aren't enough"):
+    with pytest.raises(ValueError, match="tokens are needed"):
         tokens_needed(ChosenLaw(np.ones(1), np.ones(1)), 1e-6, 0.9)
-    with pytest.raises(ValueError, match="tokens aren't enough"):
+    with pytest.raises(ValueError, match="tokens are needed"):
         green_tokens_needed(0.25, 0.25)
 
 

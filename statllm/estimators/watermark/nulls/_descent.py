@@ -16,8 +16,6 @@ import numpy as np
 
 from statllm.ragged import BoolArray, FloatArray
 
-_STEP = 0.2  # in u
-_END = 6.5  # exp(-u^2) < 1e-18
 _CHUNK = 20_000  # numbers held at once
 
 
@@ -47,22 +45,13 @@ def gamma_mix_tail(s: FloatArray, weights: FloatArray, shapes: FloatArray) -> Fl
 
 def _smaller(s: FloatArray, poles: FloatArray, a: FloatArray, upper: BoolArray) -> FloatArray:
     """Log P(S >= s) where `upper`, else log P(S < s)."""
+    from statllm.estimators.watermark.nulls._path import descend
+
     c = _saddles(s, poles, a, upper)
     d = poles[:, None] - c
     log_top = -(a * np.log(d / poles[:, None])).sum(axis=0) - s * c - np.log(np.abs(c))
-    curvature = (a / d**2).sum(axis=0) + c**-2
-    slope = 1j * np.sqrt(2 / curvature)  # dt / du
-    before = slope
-    z = np.zeros(len(s), np.complex128)  # t - c
-    total = slope.imag / 2
-    for u in np.arange(_STEP, _END + _STEP / 2, _STEP):
-        z = z + _STEP * (1.5 * slope - 0.5 * before)
-        for _ in range(3):  # Newton
-            value = -(a * np.log(1 - z / d)).sum(axis=0) - s * z - np.log1p(z / c)
-            z = z - (value + u**2) / ((a / (d - z)).sum(axis=0) - s - 1 / (c + z))
-        before, slope = slope, -2 * u / ((a / (d - z)).sum(axis=0) - s - 1 / (c + z))
-        total += np.exp(-(u**2)) * slope.imag
-    found: FloatArray = np.minimum(log_top + np.log(total * _STEP / np.pi), 0.0)
+    integral = descend(s, poles, a, c)
+    found: FloatArray = np.minimum(log_top + np.log(integral / np.pi), 0.0)
     return found
 
 

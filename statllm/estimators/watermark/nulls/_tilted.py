@@ -19,6 +19,7 @@ from statllm.ragged import FloatArray, IntArray
 _OUTSIDE = 42.0  # the tilted law has less than exp(-42) = 6e-19 on either side of a window
 _TRIM = 1e-24
 _REACH = 4.0  # standard deviations above its middle that a tilted law is read
+_SEEN = 1e-8  # least mass above where it is read; a transform's errors are near 1e-17
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,13 @@ class Window:
             logs = np.log(self._above[at])
         found: FloatArray = self.cumulant - self.tilt * (self.start + at) + logs
         return np.minimum(found, 0.0)
+
+    @property
+    def top(self) -> float:
+        """Up to where the law is read: a law that ends soon has little mass 4 sd above its mean."""
+        above = np.cumsum(self.law[::-1])[::-1]
+        seen = self.start + int(np.searchsorted(-above, -_SEEN, "right")) - 1
+        return min(self.mean + _REACH * self.sd, float(seen))
 
     @cached_property
     def _above(self) -> FloatArray:
@@ -117,8 +125,9 @@ def windows(
 ) -> Iterator[tuple[IntArray, Window]]:
     """Yield windows of tilted laws, and which `places` each of them serves.
 
-    The first, not tilted, serves places up to 4 standard deviations above the mean; a following one
-    has the lowest place left as its mean. No place may be the sum's largest number or above it.
+    The first, not tilted, serves places up to 4 standard deviations above the mean, or where it has
+    hardly any mass left; a following one has the lowest place left as its mean. No place may be the
+    sum's largest number or above it.
 
     Parameters
     ----------
@@ -130,8 +139,8 @@ def windows(
     tilt = 0.0
     while len(left):
         window = tilted_window(tilt, laws, times)
-        top = window.mean + _REACH * window.sd
-        reach = max(int(np.searchsorted(places[left], top, "right")), 1 if tilt > 0 else 0)
+        reach = int(np.searchsorted(places[left], window.top, "right"))
+        reach = max(reach, 1 if tilt > 0 else 0)
         if reach:
             yield left[:reach], window
         left = left[reach:]

@@ -59,17 +59,22 @@ def _uniform(key: Any, context: Any, token: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def gumbel_marks(tokens: Any, scored: Any, width: int, key: Any, key_b: Any, below: Any) -> Any:
-    """Pivots of the scored tokens, and their contexts' hashes."""
-    values = np.empty(len(scored), np.float64)
-    seeds = np.empty(len(scored), np.uint64)
+def context_hashes(tokens: Any, scored: Any, width: int) -> Any:
+    """Hashes of the `width` tokens before each scored one."""
+    out = np.empty(len(scored), np.uint64)
     for i in range(len(scored)):
-        at = scored[i]
-        context = _context_hash(tokens, at - width, at)
-        first = below > np.uint64(_MASK) or _coin(key, key_b, context) < below
-        values[i] = _uniform(key if first else key_b, context, np.uint64(tokens[at]))
-        seeds[i] = context
-    return values, seeds
+        out[i] = _context_hash(tokens, scored[i] - width, scored[i])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def gumbel_pivots(contexts: Any, targets: Any, key: Any, key_b: Any, below: Any) -> Any:
+    """Pivots of tokens after contexts with these hashes."""
+    out = np.empty(len(contexts), np.float64)
+    for i in range(len(contexts)):
+        first = below > np.uint64(_MASK) or _coin(key, key_b, contexts[i]) < below
+        out[i] = _uniform(key if first else key_b, contexts[i], np.uint64(targets[i]))
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
+from statllm.estimators.watermark.places import Places
 from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf.vllm_gumbel import as_marks, vllm_numbers, vllm_places
 from statllm.ragged import BoolArray, Ragged
 
 
@@ -56,17 +58,26 @@ class VllmRedGreen:
 
     def marks(self, tokens: Ragged) -> Marks:
         """Read which of the completion's tokens are green."""
-        from statllm.estimators.watermark.prf._philox import gumbel_marks
+        return self.marks_at(vllm_places(tokens, self.context_width, named=False))
 
-        flat = checked_tokens(tokens, None)
-        keys = np.array([self.key], np.uint64)
-        numbers, seeds = gumbel_marks(flat, tokens.offsets, self.context_width, keys)
+    @property
+    def placing(self) -> Hashable:
+        """Shared by all keys and by vLLM's Gumbel schemes with this width."""
+        return "vllm", self.context_width
+
+    def places(self, tokens: Ragged) -> Places:
+        """Find the scored tokens: all of them."""
+        return vllm_places(tokens, self.context_width)
+
+    def marks_at(self, places: Places) -> Marks:
+        """Read which tokens are green at some places."""
+        numbers, seeds = vllm_numbers(places, self.context_width, [self.key])
         values = (numbers[:, 0] < np.float32(self.share)).astype(np.uint8)
         # a word's first 24 bits k give the number (k + 1) / (2^24 + 1), rounded to single
         below = bisect_left(
             range(1 << 24), np.float32(self.share), key=lambda k: np.float32((k + 1) / 16777217)
         )
-        return _as_marks(values, seeds, flat, tokens, below / (1 << 24), "seed")
+        return as_marks(values, seeds, places, Null("green", below / (1 << 24)))
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:
         """Return the next token's law with green logits raised by `bias`."""
@@ -136,7 +147,9 @@ class Sbw:
 
         flat = checked_tokens(tokens, 2**31 - 1)
         values, seeds = bernoulli_marks(flat, tokens.offsets, *self._settings())
-        return _as_marks(values, seeds, flat, tokens, self._threshold / 2**31, "pair")
+        positions = np.arange(len(flat)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
+        null = Null("green", self._threshold / 2**31)
+        return Marks(values, seeds, flat, positions, tokens.offsets, null)
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:
         """Return the next token's law with green logits raised by `bias`."""
@@ -161,15 +174,3 @@ def _check(width: int, share: float) -> None:
 def _raised(probabilities: FloatArray, green: BoolArray, bias: float) -> FloatArray:
     raised = np.where(green, probabilities * np.exp(bias), probabilities)
     return np.asarray(raised / raised.sum(), np.float64)
-
-
-def _as_marks(
-    values: NDArray[np.uint8],
-    seeds: NDArray[np.uint64],
-    flat: IntArray,
-    tokens: Ragged,
-    share: float,
-    once_per: Literal["pair", "seed"],
-) -> Marks:
-    positions = np.arange(len(flat)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
-    return Marks(values, seeds, flat, positions, tokens.offsets, Null("green", share), once_per)

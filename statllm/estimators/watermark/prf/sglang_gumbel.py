@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
+from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null, Seeds
+from statllm.estimators.watermark.places import Places
 from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
-from statllm.estimators.watermark.prf.vllm_gumbel import gumbel_choice
+from statllm.estimators.watermark.prf.vllm_gumbel import as_marks, gumbel_choice
 from statllm.ragged import Ragged
 
 
@@ -62,17 +64,31 @@ class SglangGumbel:
 
     def marks(self, tokens: Ragged) -> Marks:
         """Read the pivots of documents, each from its `context_width`-th token on."""
-        from statllm.estimators.watermark.prf._murmur import gumbel_marks
+        return self.marks_at(self.places(tokens))
+
+    @property
+    def placing(self) -> Hashable:
+        """Shared by all keys with this width."""
+        return "sglang", self.context_width
+
+    def places(self, tokens: Ragged) -> Places:
+        """Find the tokens that have a whole context, and hash it."""
+        from statllm.estimators.watermark.prf._murmur import context_hashes
 
         flat = checked_tokens(tokens, None)
-        positions = np.arange(len(flat)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
-        scored = np.flatnonzero(positions >= self.context_width)
-        values, seeds = gumbel_marks(flat, scored, self.context_width, *self._words())
-        lengths = np.maximum(tokens.lengths - self.context_width, 0)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Marks(
-            values, seeds, flat[scored], positions[scored], offsets, Null("uniform"), "seed"
-        )
+
+        def hashes(scored: IntArray, positions: IntArray) -> Seeds:
+            found: Seeds = context_hashes(flat, scored, self.context_width)
+            return found
+
+        return Places.of(tokens, flat, self.context_width, hashes, "seed")
+
+    def marks_at(self, places: Places) -> Marks:
+        """Read the pivots at some places."""
+        from statllm.estimators.watermark.prf._murmur import gumbel_pivots
+
+        values = gumbel_pivots(places.contexts, places.targets, *self._words())
+        return as_marks(values, places.contexts, places, Null("uniform"))
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:
         """Return the next token's law under the key: all on one token.

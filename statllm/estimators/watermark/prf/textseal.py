@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
+from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null, Seeds
+from statllm.estimators.watermark.places import Places
 from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
-from statllm.estimators.watermark.prf.vllm_gumbel import gumbel_choice
+from statllm.estimators.watermark.prf.vllm_gumbel import as_marks, gumbel_choice
 from statllm.ragged import Ragged
 
 # Factors of the context's tokens, the oldest first, of the scored token and of the key.
@@ -73,23 +75,33 @@ class TextSealGumbel:
 
     def marks(self, tokens: Ragged) -> Marks:
         """Read the pivots of documents, each from its `ngram`-th token on."""
+        return self.marks_at(self.places(tokens))
+
+    @property
+    def placing(self) -> Hashable:
+        """Shared by all keys with this width."""
+        return "textseal", self.ngram
+
+    def places(self, tokens: Ragged) -> Places:
+        """Find the tokens that have a whole context, and weight it."""
         flat = checked_tokens(tokens, None)
-        positions = np.arange(len(flat)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
-        scored = np.flatnonzero(positions >= self.ngram)
-        contexts = np.zeros(len(scored), np.int64)
-        for i in range(self.ngram):
-            contexts += _CONTEXT[i] * flat[scored - self.ngram + i]
-        columns = [_numbers(contexts, flat[scored], key) for key in self._keys]
+
+        def weighted(scored: IntArray, positions: IntArray) -> Seeds:
+            contexts = np.zeros(len(scored), np.int64)
+            for i in range(self.ngram):
+                contexts += _CONTEXT[i] * flat[scored - self.ngram + i]
+            return contexts.view(np.uint64)
+
+        return Places.of(tokens, flat, self.ngram, weighted)
+
+    def marks_at(self, places: Places) -> Marks:
+        """Read the pivots at some places."""
+        contexts, targets = places.contexts.view(np.int64), places.targets
+        columns = [_numbers(contexts, targets, key) for key in self._keys]
         single = self.key_b is None
-        lengths = np.maximum(tokens.lengths - self.ngram, 0)
-        return Marks(
-            columns[0] if single else np.column_stack(columns),
-            contexts.view(np.uint64),
-            flat[scored],
-            positions[scored],
-            np.concatenate([[0], np.cumsum(lengths)]),
-            Null("uniform", mixing=None if single else 1 - self.mixing_alpha),
-        )
+        values = columns[0] if single else np.column_stack(columns)
+        null = Null("uniform", mixing=None if single else 1 - self.mixing_alpha)
+        return as_marks(values, places.contexts, places, null)
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:
         """Return the next token's law under the key: on one token, or shared by two."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
+from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null, Seeds
+from statllm.estimators.watermark.places import Places
 from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
 from statllm.ragged import Ragged
 
@@ -50,8 +53,21 @@ class VllmGumbel:
 
     def marks(self, tokens: Ragged) -> Marks:
         """Read the pivots of documents of completion tokens."""
-        values, seeds, flat = _marks(tokens, self.context_width, [self.key])
-        return _as_marks(values[:, 0], seeds, flat, tokens, Null("uniform"))
+        return self.marks_at(vllm_places(tokens, self.context_width, named=False))
+
+    @property
+    def placing(self) -> Hashable:
+        """Shared by all keys and by vLLM's other schemes with this width."""
+        return "vllm", self.context_width
+
+    def places(self, tokens: Ragged) -> Places:
+        """Find the scored tokens: all of them."""
+        return vllm_places(tokens, self.context_width)
+
+    def marks_at(self, places: Places) -> Marks:
+        """Read the pivots at some places."""
+        values, seeds = vllm_numbers(places, self.context_width, [self.key])
+        return as_marks(values[:, 0], seeds, places, Null("uniform"))
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:
         """Return the next token's law under the key: all on one token."""
@@ -108,8 +124,21 @@ class VllmDualGumbel:
 
     def marks(self, tokens: Ragged) -> Marks:
         """Read the pivots of both keys, shape (n, 2), of documents of completion tokens."""
-        values, seeds, flat = _marks(tokens, self.context_width, self._keys)
-        return _as_marks(values, seeds, flat, tokens, Null("uniform", mixing=self.alpha))
+        return self.marks_at(vllm_places(tokens, self.context_width, named=False))
+
+    @property
+    def placing(self) -> Hashable:
+        """Shared by all keys and by vLLM's other schemes with this width."""
+        return "vllm", self.context_width
+
+    def places(self, tokens: Ragged) -> Places:
+        """Find the scored tokens: all of them."""
+        return vllm_places(tokens, self.context_width)
+
+    def marks_at(self, places: Places) -> Marks:
+        """Read the pivots of both keys at some places."""
+        values, seeds = vllm_numbers(places, self.context_width, self._keys)
+        return as_marks(values, seeds, places, Null("uniform", mixing=self.alpha))
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:
         """Return the next token's law under the keys: on one token, or shared by two."""
@@ -140,14 +169,40 @@ def _check_width(width: int) -> None:
         raise ValueError(f"context_width must be at least 1, not {width}")
 
 
-def _marks(
-    tokens: Ragged, width: int, keys: list[int]
-) -> tuple[FloatArray, NDArray[np.uint64], IntArray]:
-    from statllm.estimators.watermark.prf._philox import gumbel_marks
+def vllm_places(tokens: Ragged, width: int, *, named: bool = True) -> Places:
+    """Return all tokens, after contexts that begin with -1 where the text does.
+
+    To read marks alone their contexts needn't be named.
+    """
+    from statllm.estimators.watermark.prf._philox import context_names
 
     flat = checked_tokens(tokens, None)
-    values, seeds = gumbel_marks(flat, tokens.offsets, width, np.array(keys, np.uint64))
-    return values, seeds, flat
+
+    def names(scored: IntArray, positions: IntArray) -> Seeds:
+        if not named:
+            return np.zeros(len(scored), np.uint64)
+        found: Seeds = context_names(flat, scored, scored - positions, width)
+        return found
+
+    return Places.of(tokens, flat, 0, names, "seed")
+
+
+def vllm_numbers(places: Places, width: int, keys: list[int]) -> tuple[FloatArray, Seeds]:
+    """Return the numbers in (0, 1) of places under each key, shape (n, n_keys), and seeds."""
+    from statllm.estimators.watermark.prf._philox import gumbel_marks
+
+    starts = places.scored - places.positions
+    values, seeds = gumbel_marks(
+        places.tokens, places.scored, starts, width, np.array(keys, np.uint64)
+    )
+    return values, seeds
+
+
+def as_marks(values: NDArray[Any], seeds: Seeds, places: Places, null: Null) -> Marks:
+    """Return the marks of places."""
+    return Marks(
+        values, seeds, places.targets, places.positions, places.offsets, null, places.once_per
+    )
 
 
 def _row(prefix: IntArray, width: int, key: int, vocabulary: int) -> FloatArray:
@@ -155,10 +210,3 @@ def _row(prefix: IntArray, width: int, key: int, vocabulary: int) -> FloatArray:
 
     row: FloatArray = gumbel_row(np.asarray(prefix, np.int64), width, np.uint64(key), vocabulary)
     return row
-
-
-def _as_marks(
-    values: FloatArray, seeds: NDArray[np.uint64], flat: IntArray, tokens: Ragged, null: Null
-) -> Marks:
-    positions = np.arange(len(flat)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
-    return Marks(values, seeds, flat, positions, tokens.offsets, null, "seed")

@@ -15,7 +15,7 @@ from transformers import WatermarkDetector, WatermarkingConfig, WatermarkLogitsP
 
 from statllm.estimators.watermark.deduplicate import deduplicated
 from statllm.estimators.watermark.detect import detect
-from statllm.estimators.watermark.prf import kgw
+from statllm.estimators.watermark.prf import _green_lists
 from statllm.estimators.watermark.prf.kgw import Kgw
 from statllm.ragged import Ragged
 
@@ -176,11 +176,11 @@ def test_a_bound_on_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     tokens = Ragged.from_lists([ids], np.int64)
     whole = Kgw(997).marks(tokens).values
     for most in (1, 7, 300):
-        kgw._lists.cache_clear()
-        monkeypatch.setattr(kgw, "_CACHE_BYTES", most * 125)
+        _green_lists.lists.cache_clear()
+        monkeypatch.setattr(_green_lists, "CACHE_BYTES", most * 125)
         np.testing.assert_array_equal(Kgw(997).marks(tokens).values, whole)
         np.testing.assert_array_equal(Kgw(997).marks(tokens).values, whole)
-    kgw._lists.cache_clear()
+    _green_lists.lists.cache_clear()
 
 
 @pytest.mark.parametrize("seeding", SEEDINGS)

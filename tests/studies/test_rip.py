@@ -1,0 +1,118 @@
+"""The study of RIP: its files are valid, its golden cases hold, its shares are shares."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from statllm.experiment import read_experiment
+from statllm.generations import Generations
+from statllm.recipe import read_recipe
+from statllm.selection import RipSettings, preset, rip
+
+FOLDER = Path(__file__).parents[2] / "studies" / "rip"
+
+
+@pytest.fixture(scope="module")
+def study() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("rip_study", FOLDER / "study.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name.
+    import sys
+
+    sys.modules["rip_study"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def pool(gaps: list[float], worst: list[float], lengths: list[int]) -> Generations:
+    """One prompt per gap: the worst response has a given reward and length; one lies between."""
+    rows = list(zip(gaps, worst, lengths, strict=True))
+    return Generations(
+        pa.table(
+            {
+                "prompt_id": [f"p{i}" for i in range(len(rows))],
+                "prompt": ["P"] * len(rows),
+                "response": [["best", "x" * n, "mid"] for _, _, n in rows],
+                "reward": [[low + gap, low, low + gap / 2] for gap, low, _ in rows],
+            }
+        )
+    )
+
+
+def test_the_recipe_has_the_papers_settings() -> None:
+    recipe = read_recipe(FOLDER / "recipe.yaml")
+    known = preset("rip-wildchat-8b")
+    assert recipe.iteration(1).selection.resolved().model_dump(exclude={"seed"}) == (
+        known.settings.model_dump(exclude={"seed"})
+    )
+    assert (recipe.sampling.n, recipe.sampling.temperature, recipe.sampling.top_p) == (
+        64,
+        0.8,
+        0.95,
+    )
+    assert (recipe.training.loss, recipe.training.beta, recipe.training.batch_size) == (
+        "dpo", 0.1, 64,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_arms_differ_in_the_selection_alone(quick: bool) -> None:
+    experiment = read_experiment(FOLDER / "lab.yaml", quick=quick)
+    recipes = [experiment.recipe(arm, 0).model_dump() for arm in experiment.arms]
+    for recipe in recipes:
+        del recipe["name"], recipe["selection"]
+    assert all(recipe == recipes[0] for recipe in recipes)
+    assert recipes[0]["training"]["max_steps"] is not None
+    assert len(experiment.seeds) == (2 if quick else 5)
+
+
+@pytest.mark.parametrize(
+    ("gap", "worst", "length", "kept"),
+    [
+        (0.042, 0.126, 1878, True),
+        (0.043, 0.126, 1878, False),
+        (0.042, 0.125, 1878, False),
+        (0.042, 0.126, 1877, False),
+    ],
+)
+def test_the_papers_bounds_are_absolute_and_joined_by_and(
+    gap: float, worst: float, length: int, kept: bool
+) -> None:
+    """Each bound by itself drops a prompt, in whatever pool it stands."""
+    found = rip(pool([gap], [worst], [length]), preset("rip-wildchat-8b").settings)
+    assert found.counts().get("kept", 0) == kept
+
+
+def test_three_medians_keep_what_all_three_keep_not_an_eighth(study: ModuleType) -> None:
+    """Metrics that agree keep half; the quantiles are those of the whole pool."""
+    n = 101
+    order = np.arange(n)
+    agree = rip(pool(list((n - order) / 10), list(order / 10), list(order + 1)), study.MEDIANS)
+    assert agree.counts()["kept"] == 51
+    against = rip(pool(list((order + 1) / 10), list(order / 10), list(order + 1)), study.MEDIANS)
+    assert against.counts()["kept"] == 1  # the median itself: bounds are inclusive
+
+
+def test_a_prompt_goes_as_a_whole() -> None:
+    """Another pair of the prompt would pass the gap; none is made."""
+    found = rip(pool([2.0, 0.5], [0.0, 0.0], [4, 4]), RipSettings(max_gap=1.0))
+    assert found.pairs["prompt_id"].to_pylist() == ["p1"]
+
+
+def test_shares_are_ratios_of_sums_with_prompts_as_clusters(study: ModuleType) -> None:
+    above, below = [1, 0, 1, 1], [1, 1, 1, 1]
+    found = study.share(above, below, ["p", "q", "p", "r"])
+    assert found.value == pytest.approx(0.75)
+    assert found.low <= found.value <= found.high
+    # One cluster can't vary.
+    alone = study.share(above, below, ["p"] * 4)
+    assert (alone.low, alone.high) == pytest.approx((0.75, 0.75), nan_ok=True)
+    assert np.isnan(study.share([0, 0], [0, 0], ["p", "q"]).value)

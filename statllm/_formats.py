@@ -182,13 +182,17 @@ def _read_csv(path: Path, columns: Mapping[str, str]) -> pa.Table:
     path = existing_file(path)
     text = {columns.get(name, name): pa.string() for name in _TEXT}
     try:
-        return csv.read_csv(
+        table = csv.read_csv(
             path,
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(column_types=text, strings_can_be_null=True),
         )
     except pa.ArrowInvalid as error:
         raise InputError(f"{path} is not a CSV file: {error}") from error
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_binary(column.type):
+            raise InputError(f"{path}: column '{name}' is not UTF-8 text")
+    return table
 
 
 def nested(table: pa.Table) -> pa.Table:

@@ -29,6 +29,7 @@ from statllm.cli.select import select
 from statllm.cli.train import train
 from statllm.cli.train_reward import train_reward
 from statllm.cli.watermark import watermark
+from statllm.cli.winrate import winrate
 
 app = typer.Typer(
     name="statllm",
@@ -69,6 +70,7 @@ for verb in (
     passk,
     power,
     rank,
+    winrate,
     report,
 ):
     app.command()(verb)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from statllm.cli.audit_judge_rows import Coding, Columns, verdicts_of
-from statllm.cli.common import conditions, console, table_of, write_json
+from statllm.cli.common import (
+    Where,
+    check_not_read,
+    conditions,
+    console,
+    interval_text,
+    table_of,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from statllm.estimators.judge_audit import Finding, JudgeAudit
@@ -61,7 +69,7 @@ def audit_judge(
     judge: Annotated[
         str | None, typer.Option(help="Column of judges; each is audited by itself.")
     ] = None,
-    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows.")] = None,
+    where: Where = None,
 ) -> None:
     """Measure a judge's position, length and self-preference, and its agreement with humans.
 
@@ -76,11 +84,13 @@ def audit_judge(
         --length-a len_a --length-b len_b --judge judge --figure audit.png
     """
     from statllm._formats import check_output, read_table
+    from statllm.cli.figures import PICTURES
     from statllm.estimators.judge_audit import adjusted
     from statllm.estimators.judge_audit import audit_judge as audit
 
     check_output(output, (".json",))
-    check_output(figure, (".png", ".pdf", ".svg"))
+    check_output(figure, PICTURES)
+    check_not_read(output, source)
     table = read_table(source, {}, conditions(where))
     names = Columns(pair, order, verdict, human, length_a, length_b, own, cluster, judge)
     found = verdicts_of(table, source, names, coding, responses)
@@ -88,9 +98,6 @@ def audit_judge(
     if pair is None:  # a is the sample that was drawn first: how often it wins means nothing
         audits = {name: _without(each, "correction") for name, each in audits.items()}
     audits = _together(audits, adjusted)
-    for name, each in audits.items():
-        _print(f"{source}: {name}" if name else str(source), each)
-    _explain(audits.values())
     if output is not None:
         report = {
             "source": str(source),
@@ -102,6 +109,9 @@ def audit_judge(
         from statllm.cli.audit_judge_figure import draw
 
         draw(audits, {name: verdicts for name, (verdicts, _) in found.items()}, figure)
+    for name, each in audits.items():
+        _print(f"{source}: {name}" if name else str(source), each)
+    _explain(audits.values())
 
 
 def _without(audit: JudgeAudit, topic: str) -> JudgeAudit:
@@ -129,7 +139,7 @@ def _print(title: str, audit: JudgeAudit) -> None:
         adjusted = each.log_p_adjusted
         p = "" if adjusted is None else format_p(adjusted).removeprefix("= ")
         fair = "" if each.fair is None else f"{each.fair:g}"
-        interval = f"{each.estimate.interval(0.95):.3f}"
+        interval = interval_text(each.estimate, 0.95, 3)
         figure = each.estimate
         rows.append((figure.name, f"{figure.value:.3f}", interval, fair, p, figure.n))
     names = ("figure", "value", "95 % interval", "fair", "p (Holm)", "n")

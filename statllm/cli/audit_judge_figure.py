@@ -17,14 +17,7 @@ def draw(audits: dict[str, JudgeAudit], verdicts: dict[str, Verdicts], path: Pat
     InputError
         If matplotlib isn't installed.
     """
-    from statllm.errors import InputError
-    from statllm.files import atomic
-
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("--figure needs matplotlib: pip install 'statllm[report]'") from error
-
+    from statllm.cli.figures import new_picture, save_picture
     from statllm.estimators.judge_audit import length_curve
 
     curves = {
@@ -43,11 +36,9 @@ def draw(audits: dict[str, JudgeAudit], verdicts: dict[str, Verdicts], path: Pat
         if each.fair is not None
     }
     rows = max(len(labels), 4)
-    figure = Figure(
-        figsize=(11 if curves else 7, 1.2 + 0.32 * rows * max(1, len(audits)) ** 0.5),
-        layout="constrained",
-    )
-    axes = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
+    tall = 1.2 + 0.32 * rows * max(1, len(audits)) ** 0.5
+    figure, drawn = new_picture(11 if curves else 7, tall, columns=2 if curves else 1)
+    axes = drawn if curves else [drawn]
     height = {label: len(labels) - 1 - i for i, label in enumerate(labels)}
     for i, (name, found) in enumerate(shown.items()):
         shift = 0.5 * ((i + 0.5) / len(shown) - 0.5)
@@ -75,5 +66,4 @@ def draw(audits: dict[str, JudgeAudit], verdicts: dict[str, Verdicts], path: Pat
         axes[1].set_ylim(0, 1)
         axes[1].set_xlabel("difference of lengths over their sum")
         axes[1].set_ylabel("share for the longer response")
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
+    save_picture(figure, path)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from statllm.results import Estimate
+
 InputFile = Annotated[
     Path, typer.Argument(metavar="IN", help="Parquet, JSONL or CSV; nested or long.")
 ]
@@ -61,6 +63,18 @@ def write_json(report: dict[str, Any], path: Path) -> None:
     write_text(json.dumps(finite(report), ensure_ascii=False, indent=2) + "\n", path)
 
 
+def check_not_read(output: Path | None, *sources: Path) -> None:
+    """Raise `InputError` if a report would replace a file that it's about."""
+    if output is not None and any(output.resolve() == source.resolve() for source in sources):
+        raise InputError(f"{output} is read; write the report to another file")
+
+
+def interval_text(estimate: Estimate, level: float, digits: int = 4) -> str:
+    """Return an estimate's interval for a table; a dash where there's none."""
+    interval = estimate.interval(level)
+    return "-" if interval.low != interval.low else f"{interval:.{digits}f}"
+
+
 def printable(text: str) -> str:
     """Return what a user gave as text to print: no markup, no half of a surrogate pair."""
     from rich.markup import escape
@@ -103,7 +117,7 @@ def estimates(title: str, figures: Iterable[Any], level: float = 0.95) -> Table:
     listed = list(figures)
     rows = []
     for figure in listed:
-        interval = f"{figure.interval(level):.4f}"
+        interval = interval_text(figure, level)
         rows.append((figure.name, f"{figure.value:.4f}", interval, figure.n, figure.unit))
     head = f"{100 * level:g} % interval"
     table = table_of(title, ("figure", "value", head, "n", "unit"), rows)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from statllm.cli.common import (
     Where,
+    check_not_read,
     conditions,
     console,
     estimates,
@@ -18,11 +18,12 @@ from statllm.cli.common import (
     table_of,
     write_json,
 )
+from statllm.cli.two_logs import Cluster, Column, Filter, Item, WhereA, WhereB, read_two
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
+    from statllm.estimators.design import Comparison
     from statllm.integrations import Paired, Scores
-    from statllm.report.comparison import Comparison
 
 
 def compare(
@@ -35,26 +36,13 @@ def compare(
         ),
     ],
     b: Annotated[Path, typer.Argument(metavar="B", help="The same, for the other model.")],
-    column: Annotated[
-        str | None,
-        typer.Option(help="Metric, scorer or column; default the first that both have."),
-    ] = None,
-    filter: Annotated[
-        str | None, typer.Option(help="Of lm-evaluation-harness, strict-match say.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            help="Items that depend on each other: a key of the document (doc.category), of the "
-            "metadata, or a column."
-        ),
-    ] = None,
-    item: Annotated[str | None, typer.Option(help="A table's column that names items.")] = None,
+    column: Column = None,
+    filter: Filter = None,
+    cluster: Cluster = None,
+    item: Item = None,
     where: Where = None,
-    where_a: Annotated[
-        list[str] | None, typer.Option(help="The same, of A alone: model=base, say.")
-    ] = None,
-    where_b: Annotated[list[str] | None, typer.Option(help="… of B alone.")] = None,
+    where_a: WhereA = None,
+    where_b: WhereB = None,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -84,65 +72,37 @@ def compare(
     """
     from statllm._formats import check_output
     from statllm.cli.figures import PICTURES
-    from statllm.integrations import pair_scores
-    from statllm.report.comparison import compare_pairs
+    from statllm.estimators.design import compare as compared
 
     check_output(output, (".json",))
     check_output(figure, PICTURES)
+    check_not_read(output, a, b)
     if not 0 < level < 1:
         raise InputError(f"--level must lie between 0 and 1, not {level}")
     if margin is not None and not (margin > 0 and math.isfinite(margin)):
         raise InputError(f"--margin must be positive, not {margin}")
     rows = [conditions([*(where or ()), *(own or ())]) for own in (where_a, where_b)]
-
-    def read(metric: str | None) -> list[Scores]:
-        return [
-            _scores(path, metric, filter=filter, cluster=cluster, item=item, where=only)
-            for path, only in zip((a, b), rows, strict=True)
-        ]
-
-    scores = read(column)
-    if column is None and scores[0].metric != scores[1].metric:
-        scores = _same_metric(scores, read)
-    paired = pair_scores(*scores)
-    found = compare_pairs(paired, scores[0].metric, ("A", "B"), cluster, margin)
+    scores, paired = read_two(a, b, column, rows, filter=filter, cluster=cluster, item=item)
+    found = compared(paired.design, "A", "B", score=scores[0].metric, margin=margin)
     if output is not None:
-        sources = {
+        report = {
             "sources": [str(a), str(b)],
             "models": [each.model for each in scores],
             "where": rows,
             "metric": scores[0].metric,
             "notes": list(dict.fromkeys(note for each in scores for note in each.notes)),
+            **found.to_dict(level),
+            "items": {
+                "common": found.n_items,
+                "only_a": len(paired.only_a),
+                "only_b": len(paired.only_b),
+                "without_a_score": len(paired.missing),
+            },
         }
-        report = sources | found.to_dict(level)
         write_json(report, output)
     if figure is not None:
         _draw(found, level, figure)
     _print(found, scores, paired, level)
-
-
-def _scores(path: Path, column: str | None, **options: Any) -> Scores:
-    """Read a log; of a run folder the last evaluation, of an iteration folder its own."""
-    from statllm.integrations import read_scores
-    from statllm.stages import Run
-
-    if path.is_dir():
-        if (path / "run.yaml").is_file():
-            run = Run.open(path)
-            path = run.path(run.n_iterations, "evaluation.parquet")
-        elif (path / "evaluation.parquet").is_file():
-            path = path / "evaluation.parquet"
-    return read_scores(path, column, **options)
-
-
-def _same_metric(scores: list[Scores], read: Callable[[str | None], list[Scores]]) -> list[Scores]:
-    """The first metric of one file that the other has too."""
-    for wanted in (scores[0].metric, scores[1].metric):
-        try:
-            return read(wanted)
-        except InputError:
-            continue
-    return scores
 
 
 def _print(found: Comparison, scores: list[Scores], paired: Paired, level: float) -> None:
@@ -157,7 +117,7 @@ def _print(found: Comparison, scores: list[Scores], paired: Paired, level: float
     out.print(table_of("tests", ("test", "result"), rows, wrap=("result",)))
     out.print(printable(f"estimand: {found.estimand}"))
     se, n = found.difference.se, found.difference.n
-    unit = "prompts" if paired.cluster is None else "clusters"
+    unit = "prompts" if paired.design.cluster is None else "clusters"
     if n < 2:
         out.print(f"an error needs two {unit}: there is one")
     elif se == 0:
@@ -169,12 +129,12 @@ def _print(found: Comparison, scores: list[Scores], paired: Paired, level: float
     if se > 0:
         out.print(
             f"paired standard error {se:.4f}; ignoring the pairs it would be "
-            f"{found.unpaired_se:.4f}. A true difference of {found.detectable:.4f} would be found "
+            f"{found.unpaired_se:.4f}. A true difference of {found.mde:.4f} would be found "
             "with a power of 80 %"
         )
     if found.units_needed is not None:
         out.print(f"to find the observed difference with that power: {found.units_needed:,} {unit}")
-    if paired.cluster is not None and 2 <= n < 10:
+    if paired.design.cluster is not None and 2 <= n < 10:
         out.print(f"{n} clusters are few: the interval is wide, and rightly so")
     for path, only in ((scores[0].source, paired.only_a), (scores[1].source, paired.only_b)):
         if only:

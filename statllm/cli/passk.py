@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statllm.cli.common import Where, conditions, console, printable, table_of, write_json
+from statllm.cli.common import (
+    Where,
+    check_not_read,
+    conditions,
+    console,
+    interval_text,
+    printable,
+    table_of,
+    write_json,
+)
+from statllm.cli.passk_samples import Samples
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
     from statllm.estimators.passk import Curve
+    from statllm.results import Estimate
 
 
 def passk(
@@ -35,6 +46,20 @@ def passk(
     answer: Annotated[
         str | None, typer.Option(help="Column of answers: maj@k, the majority of k, is added.")
     ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of lengths in tokens: what k samples cost, and accuracy within a budget."
+        ),
+    ] = None,
+    budget: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Tokens after which a sample is cut, and wrong; may be repeated; default powers "
+            "of 2.",
+        ),
+    ] = None,
     item: Annotated[str | None, typer.Option(help="Column that names the task.")] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Column: tasks that depend on each other.")
@@ -48,42 +73,62 @@ def passk(
     """Estimate pass@k (any right), pass^k (all right), maj@k and best@k, over tasks.
 
     Each is unbiased for k new samples. The band holds for all k of a curve together; tasks are the
-    random sample, and one with fewer samples than the largest k is left out, which is said.
+    random sample, and one with fewer samples than the largest k is left out, which is said. With
+    --tokens the curves are drawn against the tokens that k samples take (O1 Journey, part 2).
 
     Examples:
 
         statllm passk scores.parquet --k 1 --k 4 --answer answer
 
         statllm passk runs.csv --column reward --item task_id --where model=base --figure k.png
+
+        statllm passk scores.parquet --answer answer --tokens n_tokens --figure tokens.png
     """
     from statllm._formats import check_output, keep_and_rename, read_rows
     from statllm.cli.figures import PICTURES
-    from statllm.estimators.passk import all_at_k, curve, majority_at_k, pass_at_k, success_counts
+    from statllm.estimators.passk import (
+        accuracy_within_budget,
+        all_at_k,
+        best_at_k,
+        curve,
+        majority_at_k,
+        pass_at_k,
+        success_counts,
+    )
 
     check_output(output, (".json",))
     check_output(figure, PICTURES)
+    check_not_read(output, source)
     if not 0 < level < 1:
         raise InputError(f"--level must lie between 0 and 1, not {level}")
     only = conditions(where)
-    samples = _Samples.read(source, column, item=item, cluster=cluster, where=only, filter=filter)
+    samples = Samples.read(source, column, item=item, cluster=cluster, where=only, filter=filter)
     longest = int(samples.correct.lengths.max())
     ks = sorted(set(k)) if k else _powers(longest)
+    if budget and tokens is None:
+        raise InputError("--budget needs the tokens of each sample (--tokens)")
+    spent = cut = None
     try:
         successes, n = success_counts(samples.correct)
         values = {
             "pass@k": pass_at_k(successes, n, ks),
             "pass^k": all_at_k(successes, n, ks),
         }
-        if answer is not None or reward is not None:
+        if not (answer is None and reward is None and tokens is None):
             table = keep_and_rename(read_rows(source), {}, only)
-            if answer is not None:
-                answers = samples.column(table, source, answer, object)
-                values["maj@k"] = majority_at_k(answers, samples.correct, ks)
-            if reward is not None:
-                from statllm.estimators.passk import best_at_k
-
-                rewards = samples.column(table, source, reward, float)
-                values["best@k"] = best_at_k(rewards, samples.correct, ks)
+        if answer is not None:
+            answers = samples.column(table, source, answer, object)
+            values["maj@k"] = majority_at_k(answers, samples.correct, ks)
+        if reward is not None:
+            rewards = samples.column(table, source, reward, float)
+            values["best@k"] = best_at_k(rewards, samples.correct, ks)
+        if tokens is not None:
+            lengths = samples.column(table, source, tokens, float)
+            _check_tokens(lengths, samples, source, tokens)
+            spent = _cost(lengths, ks, samples.clusters)
+            budgets = sorted(set(budget)) if budget else _powers(int(lengths.values.max()))
+            within = accuracy_within_budget(samples.correct, lengths, budgets)
+            cut = curve(within, budgets, samples.clusters, level, "accuracy within the budget")
         curves = [curve(v, ks, samples.clusters, level, name) for name, v in values.items()]
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
@@ -91,88 +136,45 @@ def passk(
         report = {
             "source": str(source),
             "level": level,
-            "curves": {each.name: each.to_frame().to_dict("records") for each in curves},
+            "curves": {
+                each.name: each.to_frame().to_dict("records")
+                for each in (*curves, *([] if cut is None else [cut]))
+            },
+            "tokens_of_k": None if spent is None else [each.to_dict(level) for each in spent],
             "tasks_left_out": {each.name: each.n_dropped for each in curves},
             "notes": list(samples.notes),
         }
         write_json(report, output)
     if figure is not None:
-        _draw(curves, level, figure)
-    _print(source, curves, ks, level)
+        _draw(curves, spent, cut, level, figure)
+    _print(source, curves, ks, spent, level)
+    if cut is not None:
+        _print_budgets(cut, level)
     for note in samples.notes:
         console().print(printable(note))
 
 
-class _Samples:
-    """Verdicts of each task, and where its other columns lie."""
+def _check_tokens(lengths: Any, samples: Samples, source: Path, name: str) -> None:
+    """Every sample has a length; the task of one that hasn't is named."""
+    import numpy as np
 
-    def __init__(
-        self, correct: Any, items: list[str], clusters: Any, key: str | None, notes: tuple[str, ...]
-    ) -> None:
-        self.correct, self.items, self.clusters, self.key = correct, items, clusters, key
-        self.notes = notes
+    wrong = np.flatnonzero(~((lengths.values >= 0) & np.isfinite(lengths.values)))
+    if len(wrong):
+        task = samples.items[int(lengths.rows[wrong[0]])]
+        found = lengths.values[wrong[0]]
+        raise InputError(f"{source}: '{name}' of a sample of task '{task}' is {found:g}")
 
-    @classmethod
-    def read(cls, source: Path, column: str | None, item: str | None, **options: Any) -> _Samples:
-        import numpy as np
 
-        from statllm.integrations import read_scores
-        from statllm.ragged import Ragged
+def _cost(lengths: Any, ks: list[int], clusters: Any) -> list[Estimate]:
+    """Tokens that k samples of a task take, over tasks."""
+    from statllm.estimators.comparison import mean_estimate
+    from statllm.estimators.passk import tokens_at_k
 
-        try:  # scores of a generation table have verdicts of samples and of their majority
-            scores = read_scores(source, column or "correct", item=item, **options)
-        except InputError:
-            if column is not None:
-                raise
-            scores = read_scores(source, item=item, **options)
-        rows: dict[str, list[float]] = {}
-        for name, value in zip(scores.item, scores.score.tolist(), strict=True):
-            rows.setdefault(name, []).append(value)
-        groups = {} if scores.cluster is None else scores.cluster_of()
-        missing = [name for name, values in rows.items() if np.isnan(values).any()]
-        if missing:
-            raise InputError(
-                f"{source}: task '{missing[0]}' has a sample without a verdict; say whether it is "
-                "a failure before (statllm score does)"
-            )
-        for name, values in rows.items():
-            other = next((v for v in values if v not in (0, 1)), None)
-            if other is not None:
-                raise InputError(
-                    f"{source}: {scores.metric} of task '{name}' is {other:g}, not 0 or 1"
-                )
-        items = list(rows)
-        clusters = [groups[name] for name in items] if groups else None
-        correct = Ragged.from_lists([rows[name] for name in items], np.float64)
-        return cls(correct, items, clusters, item, scores.notes)
-
-    def column(self, table: Any, source: Path, name: str, kind: type) -> Any:
-        """Another column in the same order of tasks and samples."""
-        import numpy as np
-
-        from statllm.integrations.plain import ITEMS, item_label
-        from statllm.ragged import Ragged
-
-        if name not in table.column_names:
-            raise InputError(f"{source} has no column '{name}'")
-        key = self.key or next((each for each in ITEMS if each in table.column_names), None)
-        if key is None:
-            raise InputError(f"{source} has none of the columns {', '.join(ITEMS)}")
-        rows: dict[str, list[Any]] = {each: [] for each in self.items}
-        for given, value in zip(table[key].to_pylist(), table[name].to_pylist(), strict=True):
-            label = item_label(given)
-            if label in rows:
-                rows[label].extend(value if isinstance(value, list) else [value])
-        lists = [rows[each] for each in self.items]
-        for task, values, count in zip(self.items, lists, self.correct.lengths, strict=True):
-            if len(values) != count:
-                raise InputError(
-                    f"{source}: task '{task}' has {count} verdicts and {len(values)} of '{name}'"
-                )
-        if kind is object:
-            return Ragged.from_lists(lists, object)
-        filled = [[np.nan if v is None else v for v in values] for values in lists]
-        return Ragged.from_lists(filled, np.float64)
+    table = tokens_at_k(lengths, ks)
+    return [
+        mean_estimate(column, clusters, f"tokens of {k}", "tokens")
+        for k, column in zip(ks, table.T, strict=True)
+    ]
 
 
 def _powers(longest: int) -> list[int]:
@@ -183,22 +185,20 @@ def _powers(longest: int) -> list[int]:
     return found if found[-1] == longest else [*found, longest]
 
 
-def _print(source: Path, curves: list[Curve], ks: list[int], level: float) -> None:
+def _print(
+    source: Path, curves: list[Curve], ks: list[int], spent: list[Estimate] | None, level: float
+) -> None:
     rows = []
     for each in curves:
         for place, size in enumerate(ks):
-            estimate = each.estimates[place]
-            rows.append(
-                (
-                    each.name.replace("k", str(size)),
-                    f"{estimate.value:.4f}",
-                    f"{estimate.interval(level):.4f}",
-                    f"[{each.low[place]:.4f}, {each.high[place]:.4f}]",
-                    estimate.n,
-                )
-            )
+            cost = [] if spent is None else [f"{spent[place].value:.1f}"]
+            rows.append((each.name.replace("k", str(size)), *_figures(each, place, level), *cost))
     out = console()
-    names = ("figure", "share of tasks", f"{level:.0%} interval", f"{level:.0%} band", "n")
+    names = ["figure", "share of tasks", f"{level:.0%} interval", f"{level:.0%} band", "n"]
+    if spent is not None:
+        names.append("tokens a task")
+        takes = spent[0]
+        out.print(f"a sample takes {takes.value:.1f} tokens {takes.interval(level):.1f}")
     out.print(table_of(f"{source}: k samples of each task", names, rows))
     short = curves[0].n_dropped
     if short:
@@ -211,16 +211,38 @@ def _print(source: Path, curves: list[Curve], ks: list[int], level: float) -> No
         out.print("where all tasks have one value the interval has no width: it isn't certainty")
 
 
-def _draw(curves: list[Curve], level: float, path: Path) -> None:
+def _figures(each: Curve, place: int, level: float) -> tuple[str, str, str, int]:
+    """Value, interval, band and n of a point."""
+    estimate = each.estimates[place]
+    return (
+        f"{estimate.value:.4f}",
+        interval_text(estimate, level),
+        f"[{each.low[place]:.4f}, {each.high[place]:.4f}]",
+        estimate.n,
+    )
+
+
+def _print_budgets(cut: Curve, level: float) -> None:
+    rows = [(f"{x:,}", *_figures(cut, place, level)) for place, x in enumerate(cut.x.tolist())]
+    names = ("tokens", "share right", f"{level:.0%} interval", f"{level:.0%} band", "n")
+    console().print(table_of("one sample, cut and wrong beyond a budget", names, rows))
+
+
+def _draw(
+    curves: list[Curve], spent: list[Estimate] | None, cut: Curve | None, level: float, path: Path
+) -> None:
+    """Curves over k; or, where lengths are known, over the tokens that a task takes."""
     from statllm.cli.figures import new_picture, save_picture
     from statllm.report.drawing import style_of
 
     figure, axes = new_picture()
-    for place, each in enumerate(curves):
+    costs = None if spent is None else [each.value for each in spent]
+    for place, each in enumerate([*curves, *([] if cut is None else [cut])]):
         style = style_of(place)
-        axes.fill_between(each.x, each.low, each.high, color=style.colour, alpha=0.15, lw=0)
+        x = each.x.tolist() if costs is None or each is cut else costs
+        axes.fill_between(x, each.low, each.high, color=style.colour, alpha=0.15, lw=0)
         axes.plot(
-            each.x,
+            x,
             each.value,
             color=style.colour,
             marker=style.marker,
@@ -228,9 +250,10 @@ def _draw(curves: list[Curve], level: float, path: Path) -> None:
             label=each.name,
         )
     axes.set_xscale("log", base=2)
-    axes.set_xticks(curves[0].x, [str(x) for x in curves[0].x])
+    if costs is None:
+        axes.set_xticks(curves[0].x, [str(x) for x in curves[0].x])
     axes.set_ylim(0, 1)
-    axes.set_xlabel("samples k")
+    axes.set_xlabel("samples k" if costs is None else "tokens a task")
     axes.set_ylabel(f"share of tasks, {level:.0%} band")
     axes.legend(frameon=False)
     save_picture(figure, path)

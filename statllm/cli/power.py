@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statllm.cli.common import console, table_of, write_json
+from statllm.cli.common import (
+    Where,
+    check_not_read,
+    conditions,
+    console,
+    table_of,
+    write_json,
+)
+from statllm.cli.two_logs import Cluster, Column, Filter, Item, WhereA, WhereB, read_two
 from statllm.errors import InputError
+
+if TYPE_CHECKING:
+    from statllm.estimators.design import Design
 
 _EFFECTS = (0.01, 0.02, 0.05, 0.1)
 
@@ -41,11 +52,13 @@ def power(
     ] = None,
     alpha: Annotated[float, typer.Option(help="Size of the two-sided test.")] = 0.05,
     wanted: Annotated[float, typer.Option("--power", help="Probability to find it.")] = 0.8,
-    column: Annotated[str | None, typer.Option(help="Metric, scorer or column.")] = None,
-    filter: Annotated[str | None, typer.Option(help="Of lm-evaluation-harness.")] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Prompts that depend on each other: a key or a column.")
-    ] = None,
+    column: Column = None,
+    filter: Filter = None,
+    cluster: Cluster = None,
+    item: Item = None,
+    where: Where = None,
+    where_a: WhereA = None,
+    where_b: WhereB = None,
     budget: Annotated[
         float | None,
         typer.Option(help="Samples that can be paid for: how many prompts, and how often each?"),
@@ -65,6 +78,8 @@ def power(
 
         statllm power samples_a.jsonl samples_b.jsonl --effect .02
 
+        statllm power all.csv all.csv --where-a model=base --where-b model=tuned --cluster source
+
         statllm power --disagreement .2 --effect .03 --power .9
 
         statllm power --sd .45 --effect .05 --figure power.png
@@ -79,9 +94,12 @@ def power(
 
     check_output(output, (".json",))
     check_output(figure, PICTURES)
+    check_not_read(output, *(pilot or ()))
     for option, value in (("--alpha", alpha), ("--power", wanted)):
         if not 0 < value < 1:
             raise InputError(f"{option} must lie between 0 and 1, not {value}")
+    if wanted <= alpha:
+        raise InputError(f"--power {wanted:g} must be above --alpha {alpha:g}")
     given = sum([bool(pilot), sd is not None, disagreement is not None])
     if given != 1 or (pilot and len(pilot) != 2):
         raise InputError("give two logs of a pilot, or --sd, or --disagreement")
@@ -89,16 +107,26 @@ def power(
         raise InputError(f"--sd must be positive, not {sd}")
     if disagreement is not None and not 0 < disagreement <= 1:
         raise InputError(f"--disagreement must be above 0 and at most 1, not {disagreement}")
-    out, report = console(), dict[str, Any](alpha=alpha, power=wanted)
+    picks = {
+        "--column": column, "--filter": filter, "--item": item, "--where": where,
+        "--where-a": where_a, "--where-b": where_b,
+    }  # fmt: skip
+    unused = next((name for name, value in picks.items() if value and not pilot), None)
+    if unused:
+        raise InputError(f"{unused} picks from the logs of a pilot, and there are none")
     effects = sorted({abs(e) for e in effect}) if effect else list(_EFFECTS)
-    if min(effects) == 0:
-        raise InputError("--effect must not be 0")
+    if not all(0 < each < math.inf for each in effects):
+        raise InputError("--effect must not be 0, and finite")
+    out, report = console(), dict[str, Any](alpha=alpha, power=wanted)
     variances: tuple[float, float] | None = None
     if pilot:
-        found = _Pilot.read(pilot[0], pilot[1], column, filter, cluster)
+        rows_of = [conditions([*(where or ()), *(own or ())]) for own in (where_a, where_b)]
+        found = _Pilot.read(
+            pilot[0], pilot[1], column, rows_of, filter=filter, cluster=cluster, item=item
+        )
         sd, disagreement = found.sd, found.disagreement
         variances = found.variances
-        smallest = minimum_detectable_effect(found.se, found.n, wanted, alpha)
+        smallest = minimum_detectable_effect(found.se, found.df + 1, wanted, alpha)
         report["pilot"] = {
             "items": found.items,
             "independent_units": found.n,
@@ -145,57 +173,71 @@ def power(
         _draw(effects, sd, disagreement, alpha, wanted, unit, figure)
 
 
+@dataclass(frozen=True)
 class _Pilot:
-    """What a pilot says about the variance of differences."""
+    """What a pilot says about the variance of differences.
 
-    def __init__(self, items: int, n: int, se: float, disagreement: float | None) -> None:
-        self.items, self.n, self.se, self.disagreement = items, n, se, disagreement
-        self.sd = se * math.sqrt(n)
-        self.variances: tuple[float, float] | None = None
+    Attributes
+    ----------
+    items, n : int
+        Common items; independent units: these, or clusters.
+    se, df : float
+        Of the difference.
+    disagreement : float or None
+        Share of items on which exactly one is right, for right or wrong answers.
+    variances : tuple of float, or None
+        Of differences between items, and between samples, where every item has several.
+    """
+
+    items: int
+    n: int
+    se: float
+    df: float
+    disagreement: float | None
+    variances: tuple[float, float] | None
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation of the difference on one unit."""
+        return self.se * math.sqrt(self.n)
 
     @classmethod
     def read(
-        cls, a: Path, b: Path, column: str | None, filter: str | None, cluster: str | None
+        cls, a: Path, b: Path, column: str | None, where: list[dict[str, str]], **options: Any
     ) -> _Pilot:
         import numpy as np
 
-        from statllm.estimators.comparison import paired_difference
-        from statllm.integrations import pair_scores, read_scores
+        from statllm.estimators.design import compare
 
-        logs = [read_scores(path, column, filter=filter, cluster=cluster) for path in (a, b)]
-        paired = pair_scores(*logs)
-        found = paired_difference(paired.a, paired.b, paired.cluster)
-        if not found.se > 0:
+        _, paired = read_two(a, b, column, where, **options)
+        design = paired.design
+        found = compare(design, "A", "B")
+        difference = found.difference
+        if not difference.se > 0:
             raise InputError(f"{a} and {b} don't differ on any prompt, or have a single one")
         # With clusters the plan is in clusters, whose number is what counts.
-        binary = paired.binary and paired.cluster is None
-        apart = float(np.mean(paired.a != paired.b)) if binary else None
-        pilot = cls(len(paired.item), found.n, found.se, apart)
-        pilot.variances = _item_and_sample(logs, set(paired.item))
-        return pilot
+        apart = None
+        if found.exact is not None:
+            pairs = design.pair("A", "B")
+            apart = float(np.mean(pairs.a != pairs.b))
+        variances = _item_and_sample(design)
+        return cls(found.n_items, difference.n, difference.se, difference.df, apart, variances)
 
 
-def _item_and_sample(logs: list[Any], items: set[str]) -> tuple[float, float] | None:
+def _item_and_sample(design: Design) -> tuple[float, float] | None:
     """Variance of differences between items, and between samples, where items have several."""
     import numpy as np
 
-    means: list[dict[str, float]] = []
-    within: list[float] = []
-    noise: dict[str, float] = dict.fromkeys(items, 0.0)
-    for log in logs:
-        rows: dict[str, list[float]] = {}
-        for name, value in zip(log.item, log.score.tolist(), strict=True):
-            if name in items:
-                rows.setdefault(name, []).append(value)
-        if min(len(values) for values in rows.values()) < 2:
-            return None
-        within.append(float(np.mean([np.var(values, ddof=1) for values in rows.values()])))
-        for name, values in rows.items():
-            noise[name] += float(np.var(values, ddof=1)) / len(values)
-        means.append({name: float(np.mean(values)) for name, values in rows.items()})
-    difference = [means[1][name] - means[0][name] for name in sorted(items)]
-    between = float(np.var(difference, ddof=1)) - float(np.mean(list(noise.values())))
-    return max(between, 0.0), sum(within)
+    cell = 2 * design.item.code + design.model.code
+    count = np.bincount(cell, minlength=2 * len(design.item.labels))
+    if count.min() < 2 or len(design.item.labels) < 2:
+        return None
+    mean = np.bincount(cell, design.score) / count
+    within = np.bincount(cell, (design.score - mean[cell]) ** 2) / (count - 1)
+    noise = (within / count).reshape(-1, 2).sum(axis=1)
+    difference = mean.reshape(-1, 2) @ [-1.0, 1.0]
+    between = float(np.var(difference, ddof=1) - noise.mean())
+    return max(between, 0.0), float(within.reshape(-1, 2).mean(axis=0).sum())
 
 
 def _allocate(
@@ -239,7 +281,7 @@ def _draw(
     figure, axes = new_picture()
     for place, size in enumerate(effects):
         if disagreement is not None and size > disagreement:
-            continue
+            continue  # the table says so
         n = np.unique(np.geomspace(20, 100_000, 60).astype(int))
         if disagreement is not None:
             win = (disagreement + size) / 2
@@ -254,5 +296,6 @@ def _draw(
     axes.set_ylim(0, 1)
     axes.set_xlabel(unit)
     axes.set_ylabel("power")
-    axes.legend(title="difference", frameon=False)
+    if axes.lines[1:]:
+        axes.legend(title="difference", frameon=False)
     save_picture(figure, path)

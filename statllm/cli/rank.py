@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from statllm.cli.columns import column, numbers
-from statllm.cli.common import conditions, console, table_of
+from statllm.cli.common import (
+    Where,
+    check_not_read,
+    conditions,
+    console,
+    table_of,
+    write_json,
+)
 from statllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +33,6 @@ _VERDICTS = {
     0.5: {"tie", "draw", "tie (bothbad)", "both_bad", "bothbad", "0.5"},
 }
 _OUTCOME = {name: value for value, names in _VERDICTS.items() for name in names}
-_FIGURES = (".png", ".svg", ".pdf")
 
 
 def rank(
@@ -61,7 +67,7 @@ def rank(
         Path | None, typer.Option("--output", "-o", help="Everything, as JSON.")
     ] = None,
     figure: Annotated[Path | None, typer.Option(help="Ratings drawn: PNG, SVG or PDF.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows.")] = None,
+    where: Where = None,
 ) -> None:
     """Rate models by the battles between them (Bradley-Terry, on the Elo scale).
 
@@ -74,10 +80,12 @@ def rank(
         statllm rank battles.jsonl --style len_a,len_b --ridge 0.5 -o out.json --figure out.png
     """
     from statllm._formats import check_output, read_table
+    from statllm.cli.figures import PICTURES
     from statllm.estimators.ranking import bootstrap_ratings, bradley_terry
 
     check_output(output, (".json",))
-    check_output(figure, _FIGURES)
+    check_output(figure, PICTURES)
+    check_not_read(output, source)
     if not 0 < level < 1:
         raise InputError(f"--level must lie between 0 and 1, not {level}")
     table = read_table(source, {}, conditions(where))
@@ -92,6 +100,10 @@ def rank(
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
     report = _report(fitted, resampled, level, seed)
+    if output is not None:
+        write_json(report, output)
+    if figure is not None:
+        _draw(report, level, figure)
     out = console()
     share = f"{level:.0%} interval"
     rows = [_line(model) for model in report["models"]]
@@ -102,12 +114,6 @@ def rank(
     out.print(fitted.summary(), soft_wrap=True)
     if resampled is not None:
         out.print(f"intervals by {bootstrap} resamples, {resampled.n_separated} without a maximum")
-    if output is not None:
-        from statllm.files import write_json
-
-        write_json(_plain(report), output)
-    if figure is not None:
-        _draw(report, level, figure)
 
 
 def _battles(
@@ -237,43 +243,23 @@ def _line(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row["model"], f"{row['rating']:.1f}", interval, *ranks, f"{row['battles']:g}")
 
 
-def _plain(value: Any) -> Any:
-    """JSON knows no infinity and no NaN: null."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _draw(report: dict[str, Any], level: float, path: Path) -> None:
     """Ratings with their intervals, best on top."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "--figure needs the extra 'report': pip install statllm[report]"
-        ) from error
-    from statllm.files import atomic
-    from statllm.report.drawing import STYLES, new_figure
+    from statllm.cli.figures import new_picture, save_picture
+    from statllm.report.drawing import style_of
 
     rows = [row for row in report["models"] if math.isfinite(row["low"])]
     if not rows:
         raise InputError("--figure: no rating is finite; --prior jeffreys makes them so")
-    height = 0.8 + 0.24 * len(rows)
-    with new_figure(size=(6.4, height)) as (drawing, axes):
-        places = list(range(len(rows), 0, -1))
-        values = [row["rating"] for row in rows]
-        reach = [
-            [row["rating"] - row["low"] for row in rows],
-            [row["high"] - row["rating"] for row in rows],
-        ]
-        axes.errorbar(values, places, xerr=reach, fmt="o", color=STYLES[0].colour, markersize=4)
-        axes.set_yticks(places, [row["model"] for row in rows])
-        axes.set_ylim(0.4, len(rows) + 0.6)
-        axes.set_xlabel(f"rating (Elo points, mean 0), {level:.0%} intervals")
-        longest = max(len(row["model"]) for row in rows)
-        left = min(0.3 + 0.08 * longest, 3.2) / 6.4  # inches of text at this size
-        drawing.subplots_adjust(left=left, bottom=0.5 / height, top=1 - 0.1 / height)
-        with atomic(path) as temporary:
-            drawing.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
+    figure, axes = new_picture(6.4, 0.8 + 0.24 * len(rows))
+    places = list(range(len(rows), 0, -1))
+    values = [row["rating"] for row in rows]
+    reach = [
+        [row["rating"] - row["low"] for row in rows],
+        [row["high"] - row["rating"] for row in rows],
+    ]
+    axes.errorbar(values, places, xerr=reach, fmt="o", color=style_of(0).colour, markersize=4)
+    axes.set_yticks(places, [row["model"] for row in rows])
+    axes.set_ylim(0.4, len(rows) + 0.6)
+    axes.set_xlabel(f"rating (Elo points, mean 0), {level:.0%} intervals")
+    save_picture(figure, path)

@@ -11,14 +11,18 @@ from statllm.integrations.pairing import Paired, pair_scores
 from statllm.integrations.plain import read_plain
 from statllm.integrations.read import read_scores
 from statllm.integrations.scores import Scores
+from statllm.integrations.wins import WinColumns, Wins, read_wins
 
 __all__ = [
     "Paired",
     "Scores",
+    "WinColumns",
+    "Wins",
     "pair_scores",
     "read_alpaca_eval",
     "read_inspect",
     "read_lm_eval",
     "read_plain",
     "read_scores",
+    "read_wins",
 ]

@@ -34,26 +34,17 @@ def read_alpaca_eval(path: str | Path, cluster: str | None = None) -> Scores:
         Names the file, the entry and the key. Items are known by their instruction, so that the
         order of the entries doesn't matter.
     """
-    path = existing_file(Path(path))
-    try:
-        entries = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not is_alpaca_eval(entries):
-        raise InputError(f"{path} is not a list of objects with 'instruction' and 'preference'")
-    items, scores, clusters, models = [], [], [], set()
-    for place, entry in enumerate(entries):
-        for key in ("instruction", "preference"):
-            if key not in entry:
-                raise InputError(f"{path}, entry {place} has no '{key}'")
-        text = str(entry["instruction"]).encode("utf-8", "surrogatepass")
-        items.append(hashlib.sha256(text).hexdigest()[:16])
-        scores.append(_share(entry["preference"], f"{path}, entry {place}"))
-        models.add(str(entry.get("generator_2", "")))
-        if cluster is not None:
-            if cluster not in entry:
-                raise InputError(f"{path}, entry {place} has no '{cluster}'")
-            clusters.append(str(entry[cluster]))
+    path = Path(path)
+    entries = alpaca_entries(path)
+    preferences = values_of(entries, "preference", path)
+    items = [instruction_id(text) for text in values_of(entries, "instruction", path)]
+    scores = [
+        share_of_win(value, f"{path}, entry {place}") for place, value in enumerate(preferences)
+    ]
+    models = {str(entry.get("generator_2", "")) for entry in entries}
+    clusters = None
+    if cluster is not None:
+        clusters = [str(value) for value in values_of(entries, cluster, path)]
     if len(models) > 1:
         raise InputError(f"{path} has several models: {', '.join(sorted(models))}")
     return Scores(
@@ -63,7 +54,7 @@ def read_alpaca_eval(path: str | Path, cluster: str | None = None) -> Scores:
         np.asarray(scores, np.float64),
         "win against the baseline",
         models.pop(),
-        clusters if cluster is not None else None,
+        clusters,
     )
 
 
@@ -78,7 +69,47 @@ def is_alpaca_eval(entries: Any) -> bool:
     )
 
 
-def _share(preference: Any, where: str) -> float:
+def alpaca_entries(path: Path) -> list[dict[str, Any]]:
+    """Read the objects of an ``annotations.json``.
+
+    Raises
+    ------
+    InputError
+        If it isn't one.
+    """
+    try:
+        entries = json.loads(existing_file(path).read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not is_alpaca_eval(entries):
+        raise InputError(
+            f"{path} is not AlpacaEval's list of objects with 'instruction' and 'preference'"
+        )
+    return list(entries)
+
+
+def values_of(entries: list[dict[str, Any]], key: str, path: Path) -> list[Any]:
+    """Return what every entry has under a key; `InputError` names one without it."""
+    for place, entry in enumerate(entries):
+        if key not in entry:
+            raise InputError(f"{path}, entry {place} has no '{key}'")
+    return [entry[key] for entry in entries]
+
+
+def instruction_id(instruction: Any) -> str:
+    """Return the name by which an instruction is known, whatever its place in the file."""
+    text = str(instruction).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def share_of_win(preference: Any, where: str) -> float:
+    """Return the model's share of a win, NaN where there's no preference; `where` is for errors.
+
+    Raises
+    ------
+    InputError
+        If it's no number, or neither 0 (a tie) nor from 1 to 2.
+    """
     if preference is None:
         return float("nan")
     if isinstance(preference, bool) or not isinstance(preference, int | float):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from statllm.errors import InputError
+from statllm.estimators.design import Design
 from statllm.integrations.scores import Scores
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,36 +17,31 @@ class Paired:
 
     Attributes
     ----------
+    design : Design
+        The scores of both, models ``"A"`` and ``"B"``; an item is its place in `item`.
     item : list of str, length n
-    a, b : ndarray of float64, shape (n,)
-        Means over an item's samples.
-    n_samples_a, n_samples_b : ndarray of int64, shape (n,)
-    cluster : list of str, optional
+        Common items with a score on both sides.
     only_a, only_b : list of str
         Items that one side lacks.
     missing : list of str
         Common items without a score on one side; they are left out.
     """
 
+    design: Design
     item: list[str]
-    a: FloatArray
-    b: FloatArray
-    n_samples_a: NDArray[np.int64]
-    n_samples_b: NDArray[np.int64]
-    cluster: list[str] | None
     only_a: list[str]
     only_b: list[str]
     missing: list[str]
 
-    @property
-    def binary(self) -> bool:
-        """Whether every score is 0 or 1 and stands alone."""
-        single = bool(np.all(self.n_samples_a == 1) and np.all(self.n_samples_b == 1))
-        return single and bool(np.isin(self.a, [0, 1]).all() and np.isin(self.b, [0, 1]).all())
 
-
-def pair_scores(a: Scores, b: Scores) -> Paired:
+def pair_scores(a: Scores, b: Scores, cluster: str | None = None) -> Paired:
     """Match the items of two sets by their ids, never by their order.
+
+    Parameters
+    ----------
+    a, b : Scores
+    cluster : str, optional
+        What the clusters are, in words.
 
     Raises
     ------
@@ -60,42 +53,43 @@ def pair_scores(a: Scores, b: Scores) -> Paired:
         raise InputError(
             f"{a.source} has {a.metric}, {b.source} has {b.metric}: these can't be compared"
         )
-    left, right = _Items(a), _Items(b)
-    common = [name for name in left.place if name in right.place]
+    left, right = dict.fromkeys(a.item), dict.fromkeys(b.item)  # in their order
+    common = [name for name in left if name in right]
     if not common:
         raise InputError(
             f"{a.source} and {b.source} have no common item; the first ids are "
-            f"'{a.item[0]}' and '{b.item[0]}'"
+            f"{a.item[0]!r} and {b.item[0]!r}"
         )
     _same_texts(a, b, common)
     clusters = _clusters(a, b, common)
-    at_a = np.array([left.place[name] for name in common])
-    at_b = np.array([right.place[name] for name in common])
-    known = ~(np.isnan(left.mean[at_a]) | np.isnan(right.mean[at_b]))
-    if not known.any():
+    lacking = _lacking(a) | _lacking(b)
+    kept = [name for name in common if name not in lacking]
+    if not kept:
         raise InputError(f"no common item of {a.source} and {b.source} has both scores")
-    kept = [name for name, has in zip(common, known, strict=True) if has]
+    number = {name: place for place, name in enumerate(kept)}
+    rows = [[number.get(name, -1) for name in side.item] for side in (a, b)]
+    item = np.array(rows[0] + rows[1])
+    used = item >= 0
+    item = item[used]
     return Paired(
+        Design.from_columns(
+            score=np.concatenate([a.score, b.score])[used],
+            item=item,
+            model=np.repeat(["A", "B"], [len(a), len(b)])[used],
+            sample=np.concatenate([a.sample, b.sample])[used],
+            cluster=None if clusters is None else np.array([clusters[n] for n in kept])[item],
+            cluster_name=cluster or "cluster",
+        ),
         kept,
-        left.mean[at_a][known],
-        right.mean[at_b][known],
-        left.count[at_a][known],
-        right.count[at_b][known],
-        None if clusters is None else [clusters[name] for name in kept],
-        [name for name in left.place if name not in right.place],
-        [name for name in right.place if name not in left.place],
-        [name for name, has in zip(common, known, strict=True) if not has],
+        [name for name in left if name not in right],
+        [name for name in right if name not in left],
+        [name for name in common if name in lacking],
     )
 
 
-class _Items:
-    """Items in the order of their first score; a mean is NaN where one of its samples is."""
-
-    def __init__(self, scores: Scores) -> None:
-        self.place: dict[str, int] = {}
-        rows = [self.place.setdefault(name, len(self.place)) for name in scores.item]
-        self.count: NDArray[np.int64] = np.bincount(rows)
-        self.mean: FloatArray = np.bincount(rows, weights=scores.score) / self.count
+def _lacking(scores: Scores) -> set[str]:
+    """Items of which a sample has no score."""
+    return {scores.item[row] for row in np.flatnonzero(np.isnan(scores.score))}
 
 
 def _same_texts(a: Scores, b: Scores, common: list[str]) -> None:
@@ -106,7 +100,7 @@ def _same_texts(a: Scores, b: Scores, common: list[str]) -> None:
     for name in common:
         if prints_a[name] != prints_b[name]:
             raise InputError(
-                f"item '{name}' of {a.source} is not that of {b.source}: their texts differ"
+                f"item {name!r} of {a.source} is not that of {b.source}: their texts differ"
             )
 
 
@@ -119,7 +113,7 @@ def _clusters(a: Scores, b: Scores, common: list[str]) -> dict[str, str] | None:
         for name in common:
             if found[name] != other[name]:
                 raise InputError(
-                    f"item '{name}' is in cluster '{found[name]}' of {a.source} and in "
+                    f"item {name!r} is in cluster '{found[name]}' of {a.source} and in "
                     f"'{other[name]}' of {b.source}"
                 )
     return found

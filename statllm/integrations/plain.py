@@ -95,6 +95,8 @@ def plain_scores(
     for row, (name, value) in enumerate(zip(ids, values, strict=True)):
         if name is None:
             raise InputError(f"{source}: '{key}' is null in row {row}")
+        if isinstance(name, dict | list):
+            raise InputError(f"{source}: '{key}' is {str(name)[:40]} in row {row}, not an id")
         label = item_label(name)
         for each in value if isinstance(value, list) else [value]:
             number = float("nan") if each is None else as_number(each)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from statllm.errors import InputError
+from statllm.estimators._arrays import LARGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,10 +60,11 @@ class Scores:
             if key in seen:
                 raise InputError(f"{self.source}: item '{key[0]}', sample {key[1]} occurs twice")
             seen.add(key)
-        infinite = np.flatnonzero(np.isinf(self.score))
-        if len(infinite):
-            name = self.item[int(infinite[0])]
-            raise InputError(f"{self.source}: the score of item '{name}' is infinite")
+        large = np.flatnonzero(np.abs(self.score) > LARGEST)
+        if len(large):
+            name, value = self.item[int(large[0])], self.score[large[0]]
+            how = "infinite" if np.isinf(value) else f"{value:g}, whose square is no number"
+            raise InputError(f"{self.source}: the score of item '{name}' is {how}")
 
     def __len__(self) -> int:
         return len(self.item)

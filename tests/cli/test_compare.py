@@ -48,7 +48,7 @@ def test_epochs_are_averaged_and_clusters_counted(statllm, tmp_path: Path) -> No
     assert code == 0
     report = json.loads(out.read_text())
     assert report["difference"]["n"] == 3
-    assert "each prompt's samples averaged, clustered by source" in report["estimand"]
+    assert "clustered by source, each prompt's samples averaged" in report["estimand"]
     assert "3 clusters are few" in said
     assert set(report["tests"]) == {"paired t"}
 

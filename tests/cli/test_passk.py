@@ -169,3 +169,76 @@ def test_no_spread_is_not_certainty(statllm, tmp_path: Path) -> None:
     pd.DataFrame({"id": range(5), "score": 1}).to_csv(tmp_path / "in.csv", index=False)
     _, said, _ = statllm("passk", tmp_path / "in.csv")
     assert "the interval has no width" in said
+
+
+def test_power_picks_rows_as_compare_does(statllm, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    score = rng.normal(size=(40, 2))
+    rows = [
+        {
+            "key": f"é{i}",
+            "model": m,
+            "kind": k,
+            "source": i // 4,
+            "points": score[i, j] + (k == "x"),
+        }
+        for i in range(40)
+        for j, m in enumerate(("base", "new"))
+        for k in "xy"
+    ]
+    path, out = tmp_path / "all.csv", tmp_path / "p.json"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    options = ("--column", "points", "--item", "key", "--where", "kind=y")
+    sides = ("--where-a", "model=base", "--where-b", "model=new")
+    code, _, error = statllm("power", path, path, *options, *sides, "-o", out)
+    assert code == 0, error
+    pilot = json.loads(out.read_text())["pilot"]
+    difference = score[:, 1] - score[:, 0]
+    assert pilot["sd_per_unit"] == pytest.approx(difference.std(ddof=1))
+    code, _, _ = statllm("compare", path, path, *options, *sides, "-o", tmp_path / "c.json")
+    assert code == 0
+    compared = json.loads((tmp_path / "c.json").read_text())
+    assert compared["minimum_detectable_effect"] == pilot["minimum_detectable_effect"]
+    code, _, error = statllm("power", path, path, *options)
+    assert code == 2
+    assert "--where model=" in " ".join(error.split())
+    clusters = ("--cluster", "source", "-o", out)
+    assert statllm("power", path, path, *options, *sides, *clusters)[0] == 0
+    assert json.loads(out.read_text())["pilot"]["independent_units"] == 10
+
+
+def test_passk_against_tokens(statllm, samples: Path, tmp_path: Path) -> None:
+    """Costs and budgets by pandas; the figure's axis is tokens."""
+    table = pd.read_csv(samples, dtype={"answer": str})
+    table["n_tokens"] = np.random.default_rng(3).integers(1, 900, len(table))
+    path, out, picture = tmp_path / "t.csv", tmp_path / "k.json", tmp_path / "k.svg"
+    table.to_csv(path, index=False)
+    arguments = ("--column", "correct", "--answer", "answer", "--tokens", "n_tokens")
+    budgets = ("--budget", 100, "--budget", 500)
+    code, said, error = statllm(
+        "passk", path, *arguments, *budgets, "--k", 1, "--k", 4, "-o", out, "--figure", picture
+    )
+    assert code == 0, error
+    report = json.loads(out.read_text())
+    mean = table.groupby("task_id")["n_tokens"].mean()
+    assert [each["value"] for each in report["tokens_of_k"]] == pytest.approx(
+        [mean.mean(), 4 * mean.mean()]
+    )
+    assert report["tokens_of_k"][0]["se"] == pytest.approx(mean.sem())
+    for point, budget in zip(
+        report["curves"]["accuracy within the budget"], (100, 500), strict=True
+    ):
+        right = table["correct"] & (table["n_tokens"] <= budget)
+        assert point["x"] == budget
+        assert point["value"] == pytest.approx(right.groupby(table["task_id"]).mean().mean())
+    assert "tokens a task" in said
+    assert "tokens a task" in picture.read_text()
+    assert statllm("passk", path, *arguments)[0] == 0
+    table.loc[7, "n_tokens"] = np.nan
+    table.to_csv(path, index=False)
+    code, _, error = statllm("passk", path, *arguments)
+    assert code == 2
+    assert "'n_tokens' of a sample of task '1' is nan" in error
+    code, _, error = statllm("passk", path, "--column", "correct", "--budget", 5)
+    assert code == 2
+    assert "--budget needs" in error

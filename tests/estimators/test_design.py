@@ -12,7 +12,11 @@ from scipy import stats
 
 from statllm.estimators.comparison import mcnemar, mean_estimate, paired_difference, two_way_mean
 from statllm.estimators.design import Design, compare, mean
-from statllm.estimators.power import minimum_detectable_effect
+from statllm.estimators.power import (
+    mcnemar_sample_size,
+    minimum_detectable_effect,
+    sample_size,
+)
 
 
 def table(seed: int = 0, items: int = 30, samples: int = 3, judges: int = 2) -> pd.DataFrame:
@@ -82,8 +86,8 @@ def test_clusters_and_detectable_effect() -> None:
     assert found.mde == pytest.approx(mde)
     assert found.exact is None
     sentence = (
-        "difference of mean score, new less old, over items; clusters a random sample, items "
-        "with them, averaged over samples, judges these ones"
+        "difference of mean score, new less old, over prompts; prompts a random sample, "
+        "clustered by cluster, each prompt's samples averaged, judges these ones"
     )
     assert found.estimand == sentence
     assert found.difference.method == f"{sentence}: mean, clustered"
@@ -92,7 +96,9 @@ def test_clusters_and_detectable_effect() -> None:
     of_new = frame[frame["model"] == "new"].groupby("item")["score"].mean()
     alone = mean_estimate(of_new, [int(item[1:]) // 3 for item in of_new.index])
     assert (single.value, single.se) == pytest.approx((alone.value, alone.se))
-    assert single.method.startswith("mean accuracy of new over items; clusters a random sample")
+    assert single.method.startswith(
+        "mean accuracy of new over prompts; prompts a random sample, clustered"
+    )
 
 
 def test_random_judges_and_crossed_clusters_are_two_ways() -> None:
@@ -129,6 +135,45 @@ def test_right_and_wrong_come_with_mcnemar() -> None:
     assert found.exact.p_value == mcnemar(a, b).p_value
     assert "McNemar" in found.summary()
     assert compare(design, "b", "a").difference.value == -found.difference.value
+
+
+def test_models_alone_margins_and_plans() -> None:
+    """Everything beside the difference, against scipy and the formulas."""
+    rng = np.random.default_rng(5)
+    a, b = (rng.random((2, 80)) < [[0.5], [0.7]]).astype(float)
+    columns: dict[str, Any] = {
+        "item": np.tile(np.arange(80), 2),
+        "model": np.repeat(["a", "b"], 80),
+    }
+    found = compare(
+        Design.from_columns(score=np.concatenate([a, b]), **columns), "a", "b", margin=0.1
+    )
+    wilson = stats.binomtest(int(a.sum()), 80).proportion_ci(method="wilson")
+    assert (found.a.interval().low, found.a.interval().high) == pytest.approx(
+        (wilson.low, wilson.high)
+    )
+    assert found.b.value == b.mean()
+    assert found.unpaired_se == pytest.approx(math.hypot(stats.sem(a), stats.sem(b)))
+    worse = stats.ttest_rel(b + 0.1, a, alternative="greater").pvalue
+    assert found.tests["not worse by 0.1"].p_value == pytest.approx(worse)
+    lower = stats.ttest_rel(b - 0.1, a, alternative="less").pvalue
+    assert found.tests["equal within 0.1"].p_value == pytest.approx(max(worse, lower))
+    win, loss = float(np.mean(b > a)), float(np.mean(b < a))
+    assert found.units_needed == mcnemar_sample_size(win, loss)
+    assert found.to_dict()["tests"]["McNemar"]["p_value"] == mcnemar(a, b).p_value
+    # Each answer twice: nothing is right or wrong any more, though every mean is 0 or 1.
+    twice = {name: np.tile(column, 2) for name, column in columns.items()}
+    repeated = Design.from_columns(
+        score=np.tile(np.concatenate([a, b]), 2), sample=np.repeat([0, 1], 160), **twice
+    )
+    again = compare(repeated, "a", "b")
+    assert again.exact is None
+    assert again.difference.se == pytest.approx(found.difference.se)
+    assert again.units_needed == sample_size(
+        found.difference.value, found.difference.se * math.sqrt(80)
+    )
+    with pytest.raises(ValueError, match="margin"):
+        compare(repeated, "a", "b", margin=-1)
 
 
 def test_weights() -> None:

@@ -111,7 +111,7 @@ def test_alpaca_eval_is_known_by_the_instruction(tmp_path: Path) -> None:
     scores = read_scores(path, cluster="dataset")
     np.testing.assert_array_equal(scores.score, [1, 0.25, 0.5, np.nan])
     paired = pair_scores(scores, read_scores(other))
-    np.testing.assert_array_equal(paired.a, paired.b)
+    np.testing.assert_array_equal(paired.design.matrix("A"), paired.design.matrix("B"))
     assert len(paired.missing) == 1
 
 
@@ -131,10 +131,11 @@ def test_pairs_go_by_id_and_report_who_is_alone(tmp_path: Path) -> None:
     b = _lines(tmp_path / "b.jsonl", [{"id": i, "correct": True} for i in (7, 3, 2, 1)])
     paired = pair_scores(read_scores(a), read_scores(b))
     assert paired.item == ["1", "2", "3"]
-    assert paired.a.tolist() == [0, 1, 0]
+    assert paired.design.matrix("A").tolist() == [0, 1, 0]
+    assert paired.design.matrix("B").tolist() == [1, 1, 1]
     assert paired.only_a == ["0", "4", "5"]
     assert paired.only_b == ["7"]
-    assert paired.binary
+    assert not paired.design.repeated
 
 
 def test_another_text_under_the_same_id_is_refused(tmp_path: Path) -> None:
@@ -208,10 +209,10 @@ def test_samples_are_averaged_and_one_without_a_score_counts_as_missing(tmp_path
     a = _lines(tmp_path / "a.jsonl", [{"id": "x", "score": [1, 0, 0]}, {"id": "y", "score": [1]}])
     b = _lines(tmp_path / "b.jsonl", [{"id": "y", "score": [0, None]}, {"id": "x", "score": [1]}])
     paired = pair_scores(read_scores(a), read_scores(b))
-    assert paired.a == pytest.approx([1 / 3])
+    assert paired.design.matrix("A") == pytest.approx([1 / 3])
     assert (paired.item, paired.missing) == (["x"], ["y"])
-    assert (paired.n_samples_a.tolist(), paired.n_samples_b.tolist()) == ([3], [1])
-    assert not paired.binary
+    assert len(paired.design.score) == 4
+    assert paired.design.repeated
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from statllm.estimators.comparison import (
     TEstimate,
+    equivalence,
     mcnemar,
+    non_inferiority,
     ratio_estimate,
     t_test,
     two_way_mean,
 )
 from statllm.estimators.design._columns import FloatArray
 from statllm.estimators.design.table import Design, Judges, Pairs
-from statllm.results import TestResult
+from statllm.estimators.proportions import proportion
+from statllm.results import Estimate, TestResult
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Comparison:
 
     Attributes
     ----------
+    a, b : Estimate
+        Mean of each on the common items; with Wilson's interval where `exact` is there.
     difference : TEstimate
         Of b less a, positive where b scores higher.
     test : TestResult
@@ -35,17 +41,35 @@ class Comparison:
         Items compared, and items that only one model has.
     estimand : str
         What is estimated, in words.
+    unpaired_se : float
+        What the error of the difference would be if the pairing were ignored.
+    units_needed : int or None
+        Items (clusters) with which the observed difference is found 4 times in 5, if it's the true
+        one; None where it's 0, has no error, or none would do.
     exact : TestResult or None
         McNemar's exact test, where scores are right or wrong, one each and independent.
+    bounds : dict of str to TestResult
+        Non-inferiority and equivalence, where a margin was given.
     """
 
+    a: Estimate
+    b: Estimate
     difference: TEstimate
     test: TestResult
     mde: float
     n_items: int
     n_dropped: int
     estimand: str
-    exact: TestResult | None = None
+    unpaired_se: float
+    units_needed: int | None
+    exact: TestResult | None
+    bounds: dict[str, TestResult]
+
+    @property
+    def tests(self) -> dict[str, TestResult]:
+        """All tests by name."""
+        exact = {} if self.exact is None else {"McNemar": self.exact}
+        return {"paired t": self.test, **exact, **self.bounds}
 
     def summary(self) -> str:
         """Return a few lines of text."""
@@ -53,10 +77,23 @@ class Comparison:
         lines = [
             self.estimand,
             self.difference.summary(),
-            self.test.summary(),
+            *(test.summary() for test in self.tests.values()),
             f"{self.n_items} items{dropped}; detectable with power 80 %: {self.mde:.3g}",
         ]
-        return "\n".join(lines if self.exact is None else [*lines, self.exact.summary()])
+        return "\n".join(lines)
+
+    def to_dict(self, level: float = 0.95) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "estimand": self.estimand,
+            "a": self.a.to_dict(level),
+            "b": self.b.to_dict(level),
+            "difference": self.difference.to_dict(level),
+            "tests": {name: test.to_dict() for name, test in self.tests.items()},
+            "unpaired_se": self.unpaired_se,
+            "minimum_detectable_effect": self.mde,
+            "units_needed": self.units_needed,
+        }
 
 
 def mean(
@@ -97,6 +134,7 @@ def compare(
     judges: Judges = "fixed",
     score: str = "score",
     unit: str = "",
+    margin: float | None = None,
 ) -> Comparison:
     """Compare two models on the items that both have: is b better?
 
@@ -109,7 +147,9 @@ def compare(
     design : Design
     a, b : labels of models
     judges, score, unit
-        As for `mean`.
+        As for `mean`. Right or wrong answers, one each, are shares.
+    margin : float, optional
+        Above 0: test, too, that b isn't worse by as much, and that both are equal within it.
 
     Returns
     -------
@@ -118,7 +158,7 @@ def compare(
     Raises
     ------
     ValueError
-        If a model isn't there, or the two share no item.
+        If a model isn't there, the two share no item, or the margin isn't above 0.
 
     Examples
     --------
@@ -135,19 +175,34 @@ def compare(
     if not len(pairs.a):
         raise ValueError(f"{a!r} and {b!r} have no item in common")
     sentence = design.estimand(a, b, score, judges)
+    right_or_wrong = not design.repeated and bool(
+        np.isin(pairs.a, [0, 1]).all() and np.isin(pairs.b, [0, 1]).all()
+    )
+    unit = unit or ("share" if right_or_wrong else score)
     difference = _estimate(design, pairs, pairs.b - pairs.a, f"{b} - {a}", unit, sentence)
-    test = replace(
-        t_test(difference), method=f"t test, {difference.method.split(': ')[-1]}",
-        assumptions=f"{sentence}; their mean is nearly normal",
-    )  # fmt: skip
+    alone: list[Estimate] = [
+        _estimate(design, pairs, x, str(label), unit, design.estimand(label, None, score, judges))
+        for x, label in ((pairs.a, a), (pairs.b, b))
+    ]
+    unpaired = math.hypot(alone[0].se, alone[1].se)
+    plainly = replace(difference, method=difference.method.split(": ")[-1])
+    test = replace(t_test(plainly), assumptions=f"{sentence}; their mean is nearly normal")
     exact = None
-    binary = np.isin(pairs.a, [0, 1]).all() and np.isin(pairs.b, [0, 1]).all()
-    plain = pairs.cluster is None and pairs.judge is None and not design.weighted
-    if binary and plain:
+    independent = pairs.cluster is None and pairs.judge is None and not design.weighted
+    if right_or_wrong and independent:
         exact = mcnemar(pairs.a, pairs.b)
+        alone = [
+            proportion(float(x.sum()), len(x)).named(str(label))
+            for x, label in ((pairs.a, a), (pairs.b, b))
+        ]
+    bounds = {}
+    if margin is not None:
+        bounds[f"not worse by {margin:g}"] = non_inferiority(plainly, margin)
+        bounds[f"equal within {margin:g}"] = equivalence(plainly, margin)
     return Comparison(
-        difference, test, _detectable(difference), len(np.unique(pairs.item)), pairs.dropped,
-        sentence, exact,
+        alone[0], alone[1], difference, test, _detectable(difference),
+        len(np.unique(pairs.item)), pairs.dropped, sentence, unpaired,
+        _needed(pairs, difference, exact is not None), exact, bounds,
     )  # fmt: skip
 
 
@@ -169,9 +224,25 @@ def _estimate(
 
 
 def _detectable(difference: TEstimate) -> float:
-    """Minimum detectable effect at 80 % power and 5 %."""
+    """Minimum detectable effect at 80 % power and 5 %, with the test's degrees of freedom."""
     from statllm.estimators.power import minimum_detectable_effect
 
     if not difference.se > 0:
         return math.nan
     return minimum_detectable_effect(difference.se, difference.df + 1)
+
+
+def _needed(pairs: Pairs, difference: TEstimate, right_or_wrong: bool) -> int | None:
+    """Units that show the observed difference at 80 % power and 5 %."""
+    from statllm.estimators.power import mcnemar_sample_size, sample_size
+
+    if not difference.se > 0 or difference.value == 0:
+        return None
+    try:
+        if right_or_wrong:
+            win = float(np.mean(pairs.b > pairs.a))
+            loss = float(np.mean(pairs.b < pairs.a))
+            return mcnemar_sample_size(win, loss)
+        return sample_size(difference.value, difference.se * math.sqrt(difference.n))
+    except ValueError:  # more units than anyone has
+        return None

@@ -56,7 +56,7 @@ class Design:
     """Scores with the item, model, sample, cluster and judge of each.
 
     Made by `from_columns`, which checks it. Samples are repeats within an item and averaged over;
-    items are what is sampled, or clusters of them where these are given.
+    items (prompts) are what is sampled, or clusters of them where these are given.
 
     Attributes
     ----------
@@ -67,6 +67,8 @@ class Design:
         Of the item; 1 where none was given.
     weighted : bool
         Whether weights were given.
+    cluster_name : str
+        What clusters are, in words.
 
     Examples
     --------
@@ -78,7 +80,7 @@ class Design:
     >>> design.matrix("new")
     array([1., 1., 0., 1.])
     >>> print(design.estimand("old", "new"))
-    difference of mean score, new less old, over items; items a random sample
+    difference of mean score, new less old, over prompts; prompts a random sample
     """
 
     score: FloatArray
@@ -89,6 +91,7 @@ class Design:
     judge: Factor | None
     weight: FloatArray
     weighted: bool = False
+    cluster_name: str = "cluster"
 
     @classmethod
     def from_columns(
@@ -101,6 +104,7 @@ class Design:
         cluster: ArrayLike | None = None,
         judge: ArrayLike | None = None,
         weight: ArrayLike | None = None,
+        cluster_name: str = "cluster",
     ) -> Design:
         """Make a design from columns, a row per score.
 
@@ -118,6 +122,8 @@ class Design:
         judge : array_like, shape (n,), optional
         weight : array_like of float, shape (n,), optional
             How much an item counts, not negative and the same in all its rows.
+        cluster_name : str
+            What clusters are (source, passage), for `estimand`.
 
         Raises
         ------
@@ -161,7 +167,7 @@ class Design:
         no_duplicates([factor for factor in key if factor is not None])
         return cls(
             scores, items, models, found["sample"], found["cluster"], found["judge"], weights,
-            weight is not None,
+            weight is not None, cluster_name,
         )  # fmt: skip
 
     @cached_property
@@ -172,6 +178,15 @@ class Design:
         owner = np.zeros(len(self.item.labels), np.int64)
         owner[self.item.code] = self.cluster.code
         return bool((owner[self.item.code] == self.cluster.code).all())
+
+    @cached_property
+    def repeated(self) -> bool:
+        """Whether a model has several samples of an item (from one judge)."""
+        if self.sample is None:
+            return False
+        columns = [self.item, self.model, self.cluster, self.judge]
+        cells, _ = combinations([each.code for each in columns if each is not None])
+        return len(cells[0]) < len(self.score)
 
     @cached_property
     def shared(self) -> BoolArray:
@@ -248,16 +263,14 @@ class Design:
             what = f"difference of mean {score}, {b} less {a},"
         elif a is not None:
             what = f"mean {score} of {a}"
-        over = "over items" + (" weighted as given" if self.weighted else "")
-        parts = ["items a random sample"]
-        if self.cluster is not None:
-            parts = (
-                ["clusters a random sample, items with them"]
-                if self.nested
-                else ["items and the clusters they are crossed with random samples"]
-            )
-        if self.sample is not None:
-            parts.append("averaged over samples")
+        over = "over prompts" + (" weighted as given" if self.weighted else "")
+        parts = ["prompts a random sample"]
+        if self.cluster is not None and self.nested:
+            parts.append(f"clustered by {self.cluster_name}")
+        elif self.cluster is not None:
+            parts = [f"prompts and the {self.cluster_name}s crossed with them random samples"]
+        if self.repeated:
+            parts.append("each prompt's samples averaged")
         if self.judge is not None:
             parts.append(f"judges {'a random sample' if judges == 'random' else 'these ones'}")
         return f"{what} {over}; {', '.join(parts)}"

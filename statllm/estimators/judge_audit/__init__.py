@@ -9,6 +9,7 @@ from statllm.estimators.judge_audit.preference import (
     repeat_consistency,
     self_preference,
 )
+from statllm.estimators.judge_audit.swaps import SwapAudit, audit_swaps
 from statllm.estimators.judge_audit.verdicts import Pairs, Verdicts, by_pair
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "JudgeAudit",
     "LengthCurve",
     "Pairs",
+    "SwapAudit",
     "Verdicts",
     "adjusted",
     "audit_judge",
+    "audit_swaps",
     "by_pair",
     "correction",
     "human_agreement",

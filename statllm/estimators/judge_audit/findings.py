@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from statllm.estimators.comparison import mean_estimate
+from statllm.estimators.comparison import TEstimate, mean_estimate, t_test
 from statllm.estimators.proportions import proportion
 from statllm.results import Estimate, TestResult
 
@@ -69,48 +69,14 @@ def mean_share(values: FloatArray, clusters: NDArray[Any], name: str) -> Estimat
     return mean_estimate(values, clusters, name, "share")
 
 
-def t_test(estimate: Estimate, fair: float, assumptions: str) -> TestResult:
-    """Two-sided t test of an estimate against `fair`, which rejects where its interval ends.
+def fair_test(estimate: Estimate, fair: float, assumptions: str) -> TestResult:
+    """Two-sided t test of an estimate against `fair`; NaN where all values are alike, unless fair.
 
-    The degrees of freedom are read off the interval: that of unequal clusters has fewer than
-    clusters - 1.
+    Then Wilson's interval of `share` has no t test that would agree with it.
     """
-    from scipy import special
-
-    if not estimate.se > 0 or math.isnan(estimate.value):
-        log_p = 0.0 if estimate.value == fair else math.nan
-        return TestResult(
-            math.nan, math.exp(log_p), log_p, "two-sided", estimate.n, "t", assumptions
+    if isinstance(estimate, TEstimate) and estimate.se > 0:
+        return replace(
+            t_test(estimate, fair), method=f"t({estimate.df:.4g})", assumptions=assumptions
         )
-    interval = estimate.interval(0.95)
-    t = (estimate.value - fair) / estimate.se
-    df = _degrees((interval.high - interval.low) / 2 / estimate.se)
-    if math.isinf(df):
-        log_p = math.log(2) + float(special.log_ndtr(-abs(t)))
-    else:
-        # the tail by the incomplete beta function, whose logarithm survives small p
-        p = float(special.betainc(df / 2, 0.5, df / (df + t * t)))
-        log_p = math.log(p) if p > 0 else _log_tail(t, df)
-    return TestResult(
-        t, math.exp(log_p), min(log_p, 0.0), "two-sided", estimate.n, f"t({df:.4g})", assumptions
-    )
-
-
-def _degrees(quantile: float) -> float:
-    """Degrees of freedom whose 97.5 % quantile this is."""
-    from scipy import optimize, special
-
-    if quantile <= 1.9599640:
-        return math.inf
-    found = optimize.brentq(
-        lambda log_df: special.stdtrit(math.exp(log_df), 0.975) - quantile, -2.0, 20.0
-    )
-    return math.exp(float(found))
-
-
-def _log_tail(t: float, df: float) -> float:
-    """Log of both tails of t, from the leading term of the incomplete beta function."""
-    from scipy import special
-
-    x = df / (df + t * t)
-    return df / 2 * math.log(x) - math.log(df / 2) - float(special.betaln(df / 2, 0.5))
+    log_p = 0.0 if estimate.value == fair else math.nan
+    return TestResult(math.nan, math.exp(log_p), log_p, "two-sided", estimate.n, "t", assumptions)

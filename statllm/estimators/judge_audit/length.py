@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.comparison import mean_estimate
-from statllm.estimators.judge_audit.findings import Finding, mean_share, t_test
+from statllm.estimators.comparison import TEstimate, mean_estimate, t_estimate
+from statllm.estimators.judge_audit.findings import Finding, fair_test, mean_share
 from statllm.estimators.judge_audit.verdicts import Verdicts
 from statllm.estimators.ppi._fits import without_each
-from statllm.results import Estimate, Interval
 
 FloatArray = NDArray[np.float64]
 
@@ -79,7 +78,7 @@ def length_bias(verdicts: Verdicts) -> tuple[Finding, ...]:
                 excess,
                 "share for the longer response by the judge less that by humans, on the same pairs",
                 0.0,
-                t_test(excess, 0.0, "clusters are independent"),
+                fair_test(excess, 0.0, "clusters are independent"),
             )
         )
     found.extend(_slopes(used, relative))
@@ -125,13 +124,13 @@ def _slopes(used: Verdicts, relative: FloatArray) -> list[Finding]:
                 f"change of the log odds that a response wins with one root mean square "
                 f"({spread:.3g}) of (length - other) / (length + other), the order shown{words}",
                 0.0,
-                t_test(estimate, 0.0, "clusters are independent, the log odds linear in length"),
+                fair_test(estimate, 0.0, "clusters are independent, the log odds linear in length"),
             )
         )
     return found
 
 
-def _slope(x: FloatArray, used: Verdicts, name: str) -> Estimate | None:
+def _slope(x: FloatArray, used: Verdicts, name: str) -> TEstimate | None:
     """First coefficient with its cluster jackknife and t; None where it can't be fitted."""
     names, number = np.unique(used.cluster, return_inverse=True)
     g = len(names)
@@ -144,15 +143,8 @@ def _slope(x: FloatArray, used: Verdicts, name: str) -> Estimate | None:
     except ValueError:  # separated, or the columns depend on each other
         return None
     se = math.sqrt((g - 1) / g * float(np.sum(changes[:, 0] ** 2)))
-    value = float(b[0])
-
-    def interval_of(level: float) -> Interval:
-        from scipy import special
-
-        half = float(special.stdtrit(g - 1, 0.5 + level / 2)) * se
-        return Interval(value - half, value + half, level, f"t({g - 1}), cluster jackknife")
-
-    return Estimate(value, se, g, "logistic regression", name, "log odds", interval_of)
+    how = "logistic regression, cluster jackknife"
+    return t_estimate(float(b[0]), se, g - 1, g, how, name, "log odds")
 
 
 @dataclass(frozen=True, eq=False)

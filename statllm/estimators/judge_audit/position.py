@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from statllm.estimators.comparison import mcnemar, mean_estimate
-from statllm.estimators.judge_audit.findings import Finding, mean_share, share, t_test
+from statllm.estimators.comparison import mean_estimate
+from statllm.estimators.judge_audit.findings import Finding, fair_test, mean_share, share
+from statllm.estimators.judge_audit.swaps import SwapAudit
 from statllm.estimators.judge_audit.verdicts import Verdicts, by_pair
 from statllm.results import TestResult
 
@@ -48,21 +49,22 @@ def position_bias(verdicts: Verdicts) -> tuple[Finding, ...]:
     found: list[Finding] = []
     if both.any():
         clusters, lean = pairs.cluster[both], pairs.lean[both]
+        audit = SwapAudit.of(lean, pairs.consistent[both], clusters, len(both))
         found.append(
             Finding(
                 "position",
-                share(pairs.consistent[both], clusters, "consistency under swap"),
+                audit.consistency,
                 "share of pairs (shown in both orders) on which the two orders name the same "
                 "response, or both a tie",
             )
         )
-        pull = mean_share(0.5 + lean / 2, clusters, "pull of the first place")
+        pull = audit.first_share.named("pull of the first place")
         exact = len(np.unique(clusters)) == len(clusters)
-        test = _signs(lean) if exact else t_test(pull, 0.5, "clusters are independent")
+        test = _signs(audit) if exact else fair_test(pull, 0.5, "clusters are independent")
         how = "share of verdicts for the response shown first, ties half, both orders alike"
     else:
         pull = mean_share(0.5 + used.place / 2, used.cluster, "pull of the first place")
-        test = t_test(pull, 0.5, "clusters are independent, orders random")
+        test = fair_test(pull, 0.5, "clusters are independent, orders random")
         how = "share of verdicts for the response shown first, ties half; orders taken for random"
     found.append(Finding("position", pull, how, 0.5, test))
     found.extend(_given_human(used))
@@ -121,19 +123,12 @@ def _difference(
         "share right when the better response is first, less when it is second; mean over "
         "clusters that have both",
         0.0,
-        t_test(estimate, 0.0, "clusters are independent"),
+        fair_test(estimate, 0.0, "clusters are independent"),
     )
 
 
-def _signs(lean: FloatArray) -> TestResult:
+def _signs(audit: SwapAudit) -> TestResult:
     """McNemar's exact test: pairs that lean to the first place against those to the second."""
-    test = mcnemar(lean < 0, lean > 0)
-    return TestResult(
-        float(int((lean > 0).sum())),
-        math.exp(test.log_p_value),
-        test.log_p_value,
-        "two-sided",
-        test.n_effective,
-        "McNemar, exact",
-        "pairs are independent",
+    return replace(
+        audit.test, statistic=float(audit.n_toward_first), assumptions="pairs are independent"
     )

@@ -13,7 +13,7 @@ from statllm.estimators.agreement import (
     percent_agreement,
 )
 from statllm.estimators.comparison import mean_estimate
-from statllm.estimators.judge_audit.findings import Finding, mean_share, share, t_test
+from statllm.estimators.judge_audit.findings import Finding, fair_test, mean_share, share
 from statllm.estimators.judge_audit.verdicts import Verdicts, by_pair
 
 FloatArray = NDArray[np.float64]
@@ -80,7 +80,7 @@ def self_preference(verdicts: Verdicts, others: ArrayLike | None = None) -> tupl
                 excess,
                 f"share for its own family's response less that by {name}, on the same pairs",
                 0.0,
-                t_test(excess, 0.0, "clusters are independent"),
+                fair_test(excess, 0.0, "clusters are independent"),
             )
         )
     return tuple(found)

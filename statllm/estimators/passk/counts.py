@@ -93,17 +93,13 @@ def all_at_k(successes: ArrayLike, n: ArrayLike, k: ArrayLike) -> FloatArray:
 
 def _share_of_draws(c: IntArray, n: IntArray, k: IntArray) -> FloatArray:
     """C(c, k) / C(n, k); shapes broadcast; NaN where n < k."""
-    # The product of (c - i) / (n - i), i < k, taken along one axis: no cancellation, exact zeros.
-    longest = int(k.max(initial=1))
-    i = np.arange(longest)
+    # The product of (c - i) / (n - i), i < k: no cancellation, exact zeros. Many tasks, few pairs.
+    pairs, place = np.unique(np.stack([c.ravel(), n.ravel()]), axis=1, return_inverse=True)
+    i = np.arange(max(min(int(k.max(initial=1)), int(n.max(initial=1))), 1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.maximum(c[..., None] - i, 0) / (n[..., None] - i)
-    products = np.cumprod(factors, axis=-1)
-    places = np.broadcast_to(
-        np.asarray(k - 1)[..., None], (*np.broadcast_shapes(c.shape, k.shape), 1)
-    )
-    products = np.broadcast_to(products, (*places.shape[:-1], longest))
-    share = np.take_along_axis(products, places, axis=-1)[..., 0]
+        factors = np.maximum(pairs[0][:, None] - i, 0) / (pairs[1][:, None] - i)
+    products = np.cumprod(factors, axis=1)
+    share = products[place.reshape(c.shape), np.minimum(k, len(i)) - 1]
     return np.where(n < k, np.nan, share)
 
 

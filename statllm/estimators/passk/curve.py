@@ -135,8 +135,10 @@ def curve(
     kept = table[complete]
     independent = len(kept) if groups is None else len(np.unique(groups))
     if independent < 2:
+        where = "" if groups is None else f", in {independent} clusters"
         raise ValueError(
-            f"{len(kept)} of {len(table)} tasks are complete; the error needs two independent ones"
+            f"{len(kept)} of {len(table)} tasks are complete{where}; the error needs two "
+            "independent ones"
         )
     estimates = [
         mean_estimate(column, groups, f"{name}, {place}", "share of tasks")
@@ -144,7 +146,7 @@ def curve(
     ]
     se = np.array([estimate.se for estimate in estimates])
     value = np.array([estimate.value for estimate in estimates])
-    critical = _largest_t(kept, groups, independent - 1, level, np.random.default_rng(rng))
+    critical = _largest_t(kept, groups, estimates[0].df, level, np.random.default_rng(rng))
     low, high = value - critical * se, value + critical * se
     if np.all((kept >= 0) & (kept <= 1)):  # shares: nothing outside is possible
         low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)

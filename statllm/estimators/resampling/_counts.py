@@ -12,6 +12,8 @@ IntArray = NDArray[np.int64]
 
 #: Numbers that a batch may hold: 16 MB.
 BATCH = 2**21
+#: The same where units are only added up: a processor's cache holds 2 MB.
+UNITS = 2**18
 # A binomial draw takes as long as drawing and counting this many single units.
 _UNITS_PER_BINOMIAL = 25
 
@@ -29,6 +31,20 @@ def collapse(rows: FloatArray) -> tuple[FloatArray, IntArray]:
     else:
         values, counts = np.unique(rows, axis=0, return_counts=True)
     return values, counts.astype(np.int64)
+
+
+def by_unit(counts: IntArray) -> bool:
+    """Whether resamples are quicker drawn unit by unit: nearly all are distinct."""
+    return len(counts) * _UNITS_PER_BINOMIAL > int(counts.sum())
+
+
+def resampled_units(
+    n: int, resamples: int, rng: np.random.Generator, batch: int | None = None, held: int = BATCH
+) -> Iterator[IntArray]:
+    """Resamples of n units as their numbers, (b, n) at a time; the same whatever b is."""
+    size = batch or max(1, held // n)
+    for start in range(0, resamples, size):
+        yield rng.integers(n, size=(min(size, resamples - start), n))
 
 
 def resampled_counts(
@@ -50,25 +66,25 @@ def resampled_counts(
         Numbers that the caller holds for a resample, where it's more than here.
     """
     n, k = int(counts.sum()), len(counts)
-    by_unit = not bayesian and k * _UNITS_PER_BINOMIAL > n
-    owner = np.repeat(np.arange(k), counts) if by_unit and k < n else None
-    size = batch or max(1, BATCH // max(k, width, n if by_unit else 1))
-    done = 0
-    while done < resamples:
-        b = min(size, resamples - done)
-        if bayesian:
-            drawn = rng.standard_gamma(counts.astype(np.float64), (b, k))
-            drawn *= n / drawn.sum(axis=1, keepdims=True)
-        elif by_unit:
-            index = rng.integers(n, size=(b, n))
+    if not bayesian and by_unit(counts):
+        owner = np.repeat(np.arange(k), counts) if k < n else None
+        size = batch or max(1, BATCH // max(k, width, n))
+        for index in resampled_units(n, resamples, rng, size):
             if owner is not None:
                 index = owner[index]
-            index += k * np.arange(b)[:, None]
-            drawn = np.bincount(index.ravel(), minlength=b * k).reshape(b, k).astype(np.float64)
+            index += k * np.arange(len(index))[:, None]
+            drawn = np.bincount(index.ravel(), minlength=len(index) * k)
+            yield drawn.reshape(-1, k).astype(np.float64)
+        return
+    size = batch or max(1, BATCH // max(k, width))
+    for start in range(0, resamples, size):
+        b = min(size, resamples - start)
+        if bayesian:
+            weights = rng.standard_gamma(counts.astype(np.float64), (b, k))
+            weights *= n / weights.sum(axis=1, keepdims=True)
+            yield weights
         else:
-            drawn = rng.multinomial(n, counts / n, b).astype(np.float64)
-        yield drawn
-        done += b
+            yield rng.multinomial(n, counts / n, b).astype(np.float64)
 
 
 def cluster_codes(clusters: ArrayLike, n: int) -> IntArray:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from statllm.estimators.comparison._arrays import cluster_sums
-from statllm.estimators.resampling._counts import FloatArray, IntArray, cluster_codes, collapse
+from statllm.estimators.resampling._counts import (
+    UNITS,
+    FloatArray,
+    IntArray,
+    by_unit,
+    cluster_codes,
+    collapse,
+    resampled_counts,
+    resampled_units,
+)
 
 
 class Statistic(Protocol):
@@ -22,8 +31,6 @@ class Statistic(Protocol):
         How many units are alike.
     value, error : float
         On the sample; the standard error is NaN where there is no formula.
-    width : int
-        Numbers held for a resample.
     quick : bool
         Whether the jackknife is a closed form.
     """
@@ -31,17 +38,35 @@ class Statistic(Protocol):
     counts: IntArray
     value: float
     error: float
-    width: int
     quick: bool
 
-    def evaluate(self, drawn: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Values and standard errors, (b,) each, of counts (b, k)."""
+    def resampled(
+        self, resamples: int, rng: np.random.Generator, bayesian: bool, batch: int | None
+    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Values and standard errors, (b,) each, of a batch of resamples."""
 
     def jackknife(self) -> FloatArray:
         """Values (k,) without one unit of each kind."""
 
 
-class Ratio:
+class ByCounts:
+    """Statistics that are functions of counts: `width` numbers are held for a resample."""
+
+    counts: IntArray
+    width: int
+
+    def evaluate(self, drawn: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Values and standard errors, (b,) each, of counts (b, k)."""
+        raise NotImplementedError
+
+    def resampled(
+        self, resamples: int, rng: np.random.Generator, bayesian: bool, batch: int | None
+    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+        for drawn in resampled_counts(self.counts, resamples, rng, bayesian, batch, self.width):
+            yield self.evaluate(drawn)
+
+
+class Ratio(ByCounts):
     """Ratio of sums over units, sum y / sum w; with w = 1 the mean. All in closed form.
 
     Its error is that of the residuals y - R w, as in `comparison.ratio_estimate` but with
@@ -65,7 +90,32 @@ class Ratio:
         self.error = float(self.evaluate(self.counts[None].astype(np.float64))[1][0])
 
     def evaluate(self, drawn: FloatArray) -> tuple[FloatArray, FloatArray]:
-        r, w, rr, rw, ww = (drawn @ self._sums).T
+        return self._of_sums(drawn @ self._sums)
+
+    def resampled(
+        self, resamples: int, rng: np.random.Generator, bayesian: bool, batch: int | None
+    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+        if bayesian or not by_unit(self.counts):
+            yield from super().resampled(resamples, rng, bayesian, batch)
+            return
+        # The sums of the drawn units, without counting how often each was drawn.
+        r, w = np.repeat(self._r, self.counts), np.repeat(self._w, self.counts)
+        n, alike = len(r), bool(np.all(w == w[0]))
+        for index in resampled_units(n, resamples, rng, batch, UNITS):
+            y = r.take(index)
+            total, squares = y.sum(axis=1), np.einsum("bi,bi->b", y, y)
+            if alike:
+                same = np.full(len(y), w[0])
+                sums = [total, n * same, squares, total * same, n * same**2]
+            else:
+                v = w.take(index)
+                products = (np.einsum("bi,bi->b", x, v) for x in (y, v))
+                sums = [total, v.sum(axis=1), squares, *products]
+            yield self._of_sums(np.stack(sums, axis=1))
+
+    def _of_sums(self, sums: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Values and errors from the sums of r, w, r r, r w and w w; (b, 5)."""
+        r, w, rr, rw, ww = sums.T
         n = float(self.counts.sum())
         r = np.where(np.abs(r) <= self._nothing, 0.0, r)  # ties with the value stay ties
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -81,7 +131,7 @@ class Ratio:
         return left
 
 
-class Quantile:
+class Quantile(ByCounts):
     """Linearly interpolated quantile (numpy's), from cumulated counts of sorted values."""
 
     def __init__(self, x: FloatArray, q: float, clusters: IntArray | None = None) -> None:
@@ -136,7 +186,7 @@ def _first_above(upto: FloatArray, rank: FloatArray) -> IntArray:
     return found
 
 
-class Anything:
+class Anything(ByCounts):
     """A function of the rows of a sample, called once per resample."""
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.resampling._counts import FloatArray, finite, resampled_counts
+from statllm.estimators.resampling._counts import FloatArray, finite
 from statllm.estimators.resampling._statistics import Anything, Quantile, Ratio, Statistic, codes
 from statllm.estimators.resampling.result import METHODS, Bootstrap, Method
 
@@ -271,11 +271,8 @@ def _bootstrap(
     value, replicates, squares, error = 0.0, np.zeros(resamples), np.zeros(resamples), 0.0
     for sample, sign, stream in zip(samples, signs, streams, strict=True):
         start = 0
-        for drawn in resampled_counts(
-            sample.counts, resamples, stream, bayesian, batch, sample.width
-        ):
-            found, errors = sample.evaluate(drawn)
-            part = slice(start, start + len(drawn))
+        for found, errors in sample.resampled(resamples, stream, bayesian, batch):
+            part = slice(start, start + len(found))
             replicates[part] += sign * found
             squares[part] += errors**2
             start = part.stop

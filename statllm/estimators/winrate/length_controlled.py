@@ -82,6 +82,7 @@ def length_controlled(
     difficulty: Mapping[Hashable, float] | None = None,
     *,
     ridge: float = 0.0,
+    clusters: ArrayLike | None = None,
 ) -> ControlledWinRate:
     """Win rate if both answers were equally long (after Dubois et al. 2024).
 
@@ -92,12 +93,13 @@ def length_controlled(
     Parameters
     ----------
     answers : Answers
-        Rows of one id are a cluster.
     difficulty : mapping from id to float, optional
         Looked up by id, whatever the order of rows. From other models than this one:
         `instruction_difficulty`. Default: psi = 0.
     ridge : float
         As for `controlled_win_rate`.
+    clusters : array_like, shape (n,), optional
+        What rows share. Default: rows of one id are a cluster.
 
     Raises
     ------
@@ -115,14 +117,16 @@ def length_controlled(
     '0.438 0.341 [0.301, 0.383]'
     """
     known = None if difficulty is None else answers.looked_up(difficulty)
-    distinct = {key: place for place, key in enumerate(dict.fromkeys(answers.ids))}
-    clusters = np.array([distinct[key] for key in answers.ids])
+    if clusters is None:
+        distinct = {key: place for place, key in enumerate(dict.fromkeys(answers.ids))}
+        if len(distinct) < len(answers.ids):
+            clusters = np.array([distinct[key] for key in answers.ids])
     lead = answers.lead()
     return controlled_win_rate(
         answers.outcome,
         lead if lead.any() else np.zeros((len(lead), 0)),
         difficulty=known,
-        clusters=clusters if len(distinct) < len(clusters) else None,
+        clusters=clusters,
         ridge=ridge,
         names=("length",) if lead.any() else (),
     )

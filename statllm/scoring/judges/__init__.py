@@ -1,13 +1,12 @@
 """Language models as judges: what they are asked, what they said, and whether it can be trusted."""
 
+from statllm.estimators.judge_audit import SwapAudit, audit_swaps
 from statllm.scoring.judges._steps import Judged
 from statllm.scoring.judges.asking import JudgeModel, Question, ask
 from statllm.scoring.judges.criteria import LAYERS, LayeredRates, layered_rates, read_criteria
 from statllm.scoring.judges.judging import judge
 from statllm.scoring.judges.pairwise import (
     CombinedVerdicts,
-    SwapAudit,
-    audit_swaps,
     battle_matrix,
     combine_orders,
     first_place_share,

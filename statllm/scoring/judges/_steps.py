@@ -12,9 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from statllm.errors import InputError
+from statllm.estimators.judge_audit import SwapAudit
 from statllm.generations import Generations
 from statllm.scoring.judges.asking import JudgeModel, Question, ask
-from statllm.scoring.judges.pairwise import SwapAudit
 from statllm.scoring.judges.prompts import (
     JudgeTemplate,
     load_template,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from statllm.errors import InputError
+from statllm.estimators.judge_audit import audit_swaps
 from statllm.estimators.likelihood import self_score
 from statllm.estimators.ranking import elo_from_battles
 from statllm.generations import Generations
@@ -29,7 +30,7 @@ from statllm.scoring.judges._steps import (
 )
 from statllm.scoring.judges.asking import JudgeModel
 from statllm.scoring.judges.criteria import judge_criteria, judge_layers
-from statllm.scoring.judges.pairwise import audit_swaps, battle_matrix
+from statllm.scoring.judges.pairwise import battle_matrix
 from statllm.scoring.judges.prompts import pairwise_prompts
 from statllm.scoring.judges.responses import Shown, shown
 from statllm.scoring.judges.schedule import pairings

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.comparison import mcnemar, mean_estimate
+from statllm.estimators.comparison import mcnemar
+from statllm.estimators.judge_audit.swaps import both_orders, verdicts_by_place
 from statllm.estimators.proportions import proportion
 from statllm.results import Estimate, TestResult
 
@@ -76,108 +77,13 @@ def combine_orders(
     """
     if inconsistent not in ("tie", "null"):
         raise ValueError(f"inconsistent must be tie or null, not {inconsistent!r}")
-    a, b = _orders(forward, backward)
+    a, b = both_orders(forward, backward)
     failed = np.isnan(a) | np.isnan(b)
     same = a == -b
     differ = ~same & ~failed
     outcome = np.where(same, a, 0.0 if inconsistent == "tie" else np.nan)
     outcome[failed] = np.nan
     return CombinedVerdicts(outcome, same & (a != 0), same & (a == 0), differ, failed)
-
-
-@dataclass(frozen=True)
-class SwapAudit:
-    """How verdicts on the same pairs change when the two responses change places.
-
-    Attributes
-    ----------
-    n_pairs, n_failed : int
-        All pairs, and those left out because an order has no verdict.
-    n_toward_first, n_toward_second : int
-        Pairs whose two verdicts lean to the first place (preferred twice, or once with a tie), and
-        to the second.
-    consistency : Estimate
-        Share of pairs on which both orders say the same, ties included; Wilson's interval, or by
-        cluster.
-    first_share : Estimate
-        Share of verdicts for the response shown first, ties half; 0.5 without bias, whichever
-        response is better, because every response was shown in both places. t interval over
-        pairs or clusters; of width 0 where all pairs are alike.
-    first_share_of_inconsistent : Estimate
-        n_toward_first / (n_toward_first + n_toward_second), with the exact interval of Clopper and
-        Pearson, which takes pairs for independent.
-    test : TestResult
-        McNemar's exact test of n_toward_first against n_toward_second, pairs independent.
-    """
-
-    n_pairs: int
-    n_failed: int
-    n_toward_first: int
-    n_toward_second: int
-    consistency: Estimate
-    first_share: Estimate
-    first_share_of_inconsistent: Estimate
-    test: TestResult
-
-
-def audit_swaps(
-    forward: ArrayLike, backward: ArrayLike, clusters: ArrayLike | None = None
-) -> SwapAudit:
-    """Measure position bias and consistency on pairs shown in both orders.
-
-    A judge that is only unsure changes its mind towards either place equally often; one with a
-    position bias favours one of them.
-
-    Parameters
-    ----------
-    forward, backward : array_like of float, shape (n,)
-        As for `combine_orders`.
-    clusters : array_like, shape (n,), optional
-        Labels of pairs that depend on each other, such as those of one prompt. They enter
-        `consistency` and `first_share`; the exact parts treat pairs as independent.
-
-    Returns
-    -------
-    SwapAudit
-
-    Raises
-    ------
-    ValueError
-        As for `combine_orders`.
-
-    Examples
-    --------
-    >>> audit = audit_swaps([1, 1, 1, -1, 1, 1], [1, 1, 1, 1, -1, 1])
-    >>> audit.consistency.value.__round__(3), audit.first_share.value.__round__(3)
-    (0.333, 0.833)
-    >>> audit.test.summary()
-    'McNemar, exact: statistic 4, p = 0.125 (two-sided, n = 4)'
-    """
-    a, b = _orders(forward, backward)
-    used = ~(np.isnan(a) | np.isnan(b))
-    labels = None if clusters is None else np.asarray(clusters)
-    if labels is not None and labels.shape != a.shape:
-        raise ValueError("clusters must have one label per pair")
-    lean, same = (a + b)[used], (a == -b)[used]
-    groups = None if labels is None else labels[used]
-    first, second = int((lean > 0).sum()), int((lean < 0).sum())
-    consistency = (
-        proportion(int(same.sum()), len(same), name="consistency under swap")
-        if groups is None
-        else mean_estimate(same, groups, "consistency under swap", "share")
-    )
-    return SwapAudit(
-        len(a),
-        int((~used).sum()),
-        first,
-        second,
-        consistency,
-        mean_estimate(0.5 + lean / 4, groups, "share of the first place", "share"),
-        proportion(
-            first, first + second, "clopper-pearson", "first place among inconsistent pairs"
-        ),
-        mcnemar(lean < 0, lean > 0),
-    )
 
 
 def first_place_share(verdicts: ArrayLike) -> Estimate:
@@ -259,7 +165,7 @@ def battle_matrix(
     """
     if ties not in ("half", "none"):
         raise ValueError(f"ties must be half or none, not {ties!r}")
-    v = _verdicts(verdicts, "verdicts")
+    v = verdicts_by_place(verdicts, "verdicts")
     p, i, j = (
         _indices(x, name, size, len(v))
         for x, name, size in (
@@ -280,23 +186,9 @@ def battle_matrix(
     return wins.reshape(n_prompts, n_responses, n_responses)
 
 
-def _verdicts(x: ArrayLike, name: str) -> FloatArray:
-    values = np.asarray(x, dtype=np.float64)
-    if values.ndim != 1 or not np.all(np.isin(values, [-1, 0, 1]) | np.isnan(values)):
-        raise ValueError(f"{name} must be one-dimensional, of 1, 0, -1 and NaN")
-    return values
-
-
-def _orders(forward: ArrayLike, backward: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    a, b = _verdicts(forward, "forward"), _verdicts(backward, "backward")
-    if len(a) != len(b):
-        raise ValueError(f"forward and backward must be equally long, not {len(a)} and {len(b)}")
-    return a, b
-
-
 def _decided(verdicts: ArrayLike) -> tuple[int, int]:
     """Verdicts for the first place, and those for either."""
-    values = _verdicts(verdicts, "verdicts")
+    values = verdicts_by_place(verdicts, "verdicts")
     return int((values == 1).sum()), int((np.abs(values) == 1).sum())
 
 

@@ -17,6 +17,7 @@ from statllm.estimators.judge_audit import (
     Verdicts,
     adjusted,
     audit_judge,
+    audit_swaps,
     by_pair,
     correction,
     human_agreement,
@@ -26,9 +27,9 @@ from statllm.estimators.judge_audit import (
     repeat_consistency,
     self_preference,
 )
-from statllm.estimators.judge_audit.findings import t_test
+from statllm.estimators.judge_audit.findings import fair_test
 from statllm.estimators.ppi import corrected_win_rate, rogan_gladen
-from statllm.scoring.judges import audit_swaps
+from statllm.estimators.proportions import proportion
 
 NAN = float("nan")
 
@@ -67,24 +68,52 @@ def judge(
 # ---- values -------------------------------------------------------------------------------------
 
 
-def test_position_equals_the_judges_own_audit() -> None:
+def test_position_by_hand() -> None:
+    """Shares, Wilson's and t intervals and the sign test, from the two columns of verdicts."""
     rng = np.random.default_rng(0)
     forward, backward = rng.choice([1.0, 0.0, -1.0, NAN], (2, 90), p=[0.5, 0.1, 0.3, 0.1])
     verdicts = Verdicts.of(
         np.tile(np.arange(90), 2), np.repeat([True, False], 90), np.concatenate([forward, backward])
     )
-    expected = audit_swaps(forward, backward)
     found = named(position_bias(verdicts))
     consistency, pull = found["consistency under swap"], found["pull of the first place"]
-    for ours, theirs in (
-        (consistency.estimate, expected.consistency),
-        (pull.estimate, expected.first_share),
-    ):
-        assert (ours.value, ours.se, ours.n) == pytest.approx((theirs.value, theirs.se, theirs.n))
-        assert ours.interval().low == pytest.approx(theirs.interval().low)
+    used = ~np.isnan(forward + backward)
+    lean = (forward + backward)[used]
+    same = int((lean == 0).sum())
+    wilson = stats.binomtest(same, len(lean)).proportion_ci(method="wilson")
+    assert consistency.estimate.value == same / len(lean)
+    assert consistency.estimate.interval().low == pytest.approx(wilson.low)
+    first = stats.ttest_1samp(0.5 + lean / 4, 0.5)
+    assert pull.estimate.value == pytest.approx(0.5 + lean.mean() / 4)
+    assert pull.estimate.interval().low == pytest.approx(first.confidence_interval().low)
+    ahead, behind = int((lean > 0).sum()), int((lean < 0).sum())
     assert pull.test is not None
-    assert pull.test.log_p_value == pytest.approx(expected.test.log_p_value)
-    assert pull.test.statistic == expected.n_toward_first
+    assert pull.test.statistic == ahead
+    assert pull.test.p_value == pytest.approx(stats.binomtest(ahead, ahead + behind).pvalue)
+    audit = audit_swaps(forward, backward)
+    assert (audit.n_toward_first, audit.n_toward_second) == (ahead, behind)
+    assert (audit.n_pairs, audit.n_failed) == (90, int((~used).sum()))
+
+
+def test_no_interval_of_a_share_has_width_0() -> None:
+    audit = audit_swaps([1] * 12, [-1] * 12, np.repeat(["p", "q", "r"], 4))
+    assert audit.consistency.value == 1
+    wilson = stats.binomtest(3, 3).proportion_ci(method="wilson")  # a cluster is a trial
+    assert audit.consistency.interval().low == pytest.approx(wilson.low)
+
+
+def test_the_t_test_ends_where_its_interval_does() -> None:
+    """Unequal clusters: fewer degrees of freedom than clusters less one."""
+    rng = np.random.default_rng(3)
+    clusters = np.repeat(np.arange(8), [1, 1, 2, 2, 3, 5, 9, 20])
+    estimate = mean_estimate(rng.random(len(clusters)), clusters)
+    for end in (estimate.interval().low, estimate.interval().high):
+        assert fair_test(estimate, end, "").p_value == pytest.approx(0.05)
+    assert fair_test(estimate, 0.5, "").method == f"t({estimate.df:.4g})"
+    assert estimate.df < 7
+    same = proportion(5, 5)
+    assert math.isnan(fair_test(same, 0.5, "").p_value)
+    assert fair_test(same, 1.0, "").p_value == 1
 
 
 def test_the_order_of_a_and_b_does_not_matter() -> None:
@@ -139,12 +168,12 @@ def test_excess_is_the_paired_difference() -> None:
 
 def test_t_tests_of_tiny_p_values() -> None:
     x = np.random.default_rng(0).normal(3, 0.05, size=60)
-    test = t_test(mean_estimate(x), 0.0, "")
+    test = fair_test(mean_estimate(x), 0.0, "")
     exact = math.log(2) + stats.t.logsf(test.statistic, 59)
     assert test.log_p_value == pytest.approx(exact, rel=1e-4)
-    still = t_test(mean_estimate([1.0, 1.0, 1.0]), 1.0, "")
+    still = fair_test(mean_estimate([1.0, 1.0, 1.0]), 1.0, "")
     assert still.p_value == 1
-    assert math.isnan(t_test(mean_estimate([1.0, 1.0, 1.0]), 0.5, "").p_value)
+    assert math.isnan(fair_test(mean_estimate([1.0, 1.0, 1.0]), 0.5, "").p_value)
 
 
 def test_votes_are_averaged_before_orders() -> None:

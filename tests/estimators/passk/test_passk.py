@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from statllm.estimators.passk import (
     accuracy_within_budget,
@@ -66,6 +67,45 @@ def test_majority_is_the_mean_over_all_subsets(answers: list[str | None], good: 
         draws = [_winner(list(s), right) for s in itertools.product(answers, repeat=4)]
         found = majority_at_k(ragged, correct, 4, draw="with")[0]
         assert found == pytest.approx(np.mean(draws))
+
+
+@pytest.mark.parametrize("k", [1, 2, 63, 64, 400, 1000])
+def test_the_majority_of_two_answers_is_binomial_and_hypergeometric(k: int) -> None:
+    """Many votes, where binomial coefficients are huge and 1 / k! is less than any float."""
+    right, n = 520, 1000
+    answers = Ragged.from_lists([["a"] * right + ["b"] * (n - right)], object)
+    correct = Ragged.from_lists([[1] * right + [0] * (n - right)])
+    for draw, law in (
+        ("with", stats.binom(k, right / n)),
+        ("without", stats.hypergeom(n, right, k)),
+    ):
+        expected = law.sf(k // 2) + (0.5 * law.pmf(k // 2) if k % 2 == 0 else 0)
+        found = majority_at_k(answers, correct, k, draw)[0]  # type: ignore[arg-type]
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_many_tasks_at_once_are_what_each_is_alone() -> None:
+    """Tasks of unlike shapes: none right, none answered, all distinct, several right answers."""
+    rng = np.random.default_rng(6)
+    lists = [(rng.zipf(1.5, rng.integers(1, 60)) % 12).tolist() for _ in range(40)]
+    lists += [[None] * 5, list(range(300)), [0] * 7, []]
+    answers = Ragged.from_lists(lists, object)
+    correct = Ragged.from_lists([[a is not None and a % 3 == 1 for a in row] for row in lists])
+    ks = [1, 2, 5, 16, 90]
+    for draw in ("without", "with"):
+        together = majority_at_k(answers, correct, ks, draw)  # type: ignore[arg-type]
+        for task, row in enumerate(lists):
+            one = Ragged.from_lists([row], object)
+            verdict = Ragged.from_lists([correct.row(task).tolist()])
+            for place, k in enumerate(ks):
+                alone = majority_at_k(one, verdict, k, draw)[0]  # type: ignore[arg-type]
+                np.testing.assert_allclose(together[task, place], alone, rtol=1e-12)
+        # Of distinct answers each is the winner equally often.
+        np.testing.assert_allclose(together[41], 1 / 3, rtol=1e-12)
+        assert np.all(together[40] == 0) or draw == "without"
+    assert np.isnan(majority_at_k(answers, correct, 10**9)).all()
+    with pytest.raises(ValueError, match="more than 1000 with replacement"):
+        majority_at_k(answers, correct, 1001, "with")
 
 
 @given(
@@ -155,6 +195,26 @@ def test_clusters_widen_the_band() -> None:
     ratio = (together.high - together.low) / (alone.high - alone.low)
     assert np.all(ratio > 2)  # sqrt(5) of the error, and fewer degrees of freedom
     assert together.estimates[0].n == 20
+
+
+def test_the_band_of_unequal_clusters_holds_every_interval() -> None:
+    """With half of the tasks in one cluster t has far fewer degrees of freedom than clusters."""
+    rng = np.random.default_rng(2)
+    c = rng.binomial(8, rng.beta(0.5, 0.5, 60))
+    found = curve(pass_at_k(c, 8, [1, 4]), [1, 4], clusters=np.r_[np.zeros(30), np.arange(1, 31)])
+    for place, estimate in enumerate(found.estimates):
+        interval = estimate.interval()
+        assert found.low[place] <= interval.low
+        assert found.high[place] >= interval.high
+    with pytest.raises(ValueError, match="3 of 3 tasks are complete, in 1 clusters"):
+        curve([[0.5]] * 3, [1], clusters=[1, 1, 1])
+
+
+def test_more_samples_than_anyone_has_take_no_memory() -> None:
+    found = pass_at_k(np.arange(5), 4, [4, 10**12])
+    assert found[:, 0].tolist() == [0, 1, 1, 1, 1]
+    assert np.isnan(found[:, 1]).all()
+    assert all_at_k([0, 0], [0, 3], 2).tolist()[1] == 0
 
 
 def test_budgets() -> None:

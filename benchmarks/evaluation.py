@@ -2,8 +2,7 @@
 
     python benchmarks/evaluation.py [--rounds 3] [--prompts 400]
 
-The exact majority takes about a minute, the mixed model of statsmodels some ten seconds (it grows
-with the cube of the prompts).
+The mixed model of statsmodels takes some ten seconds, and grows with the cube of the prompts.
 """
 
 from __future__ import annotations

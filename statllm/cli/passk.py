@@ -126,7 +126,7 @@ def passk(
             lengths = samples.column(table, source, tokens, float)
             _check_tokens(lengths, samples, source, tokens)
             spent = _cost(lengths, ks, samples.clusters)
-            budgets = sorted(set(budget)) if budget else _powers(int(lengths.values.max()))
+            budgets = sorted(set(budget)) if budget else _budgets(lengths.values)
             within = accuracy_within_budget(samples.correct, lengths, budgets)
             cut = curve(within, budgets, samples.clusters, level, "accuracy within the budget")
         curves = [curve(v, ks, samples.clusters, level, name) for name, v in values.items()]
@@ -175,6 +175,12 @@ def _cost(lengths: Any, ks: list[int], clusters: Any) -> list[Estimate]:
         mean_estimate(column, clusters, f"tokens of {k}", "tokens")
         for k, column in zip(ks, table.T, strict=True)
     ]
+
+
+def _budgets(lengths: Any) -> list[int]:
+    """Powers of 2 from the shortest sample's length on, and the longest's."""
+    shortest, longest = (max(1, int(each)) for each in (lengths.min(), lengths.max()))
+    return [size for size in _powers(longest) if size >= shortest]
 
 
 def _powers(longest: int) -> list[int]:

@@ -233,7 +233,10 @@ def test_passk_against_tokens(statllm, samples: Path, tmp_path: Path) -> None:
         assert point["value"] == pytest.approx(right.groupby(table["task_id"]).mean().mean())
     assert "tokens a task" in said
     assert "tokens a task" in picture.read_text()
-    assert statllm("passk", path, *arguments)[0] == 0
+    assert statllm("passk", path, *arguments, "-o", out)[0] == 0
+    powers = [x["x"] for x in json.loads(out.read_text())["curves"]["accuracy within the budget"]]
+    shortest, longest = table["n_tokens"].min(), table["n_tokens"].max()
+    assert powers == [*(2**i for i in range(20) if shortest <= 2**i < longest), longest]
     table.loc[7, "n_tokens"] = np.nan
     table.to_csv(path, index=False)
     code, _, error = statllm("passk", path, *arguments)

@@ -53,8 +53,8 @@ def signed_rank(
     Examples
     --------
     >>> test = signed_rank([1, 2, 2, 3, -1, 4, 0])
-    >>> test.statistic, round(test.p_value, 4), test.n_effective
-    (24.5, 0.0938, 6)
+    >>> test.statistic, round(test.p_value, 3), test.n_effective
+    (24.5, 0.094, 6)
     """
     from scipy import special, stats
 

@@ -1,0 +1,150 @@
+"""IRPO in the lab: accuracy of its arms, and what training does to the responses it prefers.
+
+`python studies/irpo/study.py` trains the arms of lab.yaml with five seeds, and writes result.md,
+result.json, result.png (differences of accuracy) and logps.md, logps.json, logps.png (the
+log-probability of chosen and rejected responses over training). `--quick` does it all with two
+seeds on few problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from statllm.estimators.comparison import TEstimate, mean_estimate, t_test
+from statllm.experiment import Experiment, analyse, read_experiment, run_experiment
+from statllm.experiment.report import write_result
+from statllm.experiment.run import open_run
+from statllm.files import atomic, read_parquet, write_json, write_text
+from statllm.results import format_p
+
+HERE = Path(__file__).parent
+ARMS = ("irpo", "dpo", "sft on chosen")
+SIDES = ("chosen", "rejected")
+LAST = 0.25  # share of the steps that the table is about
+Array = NDArray[np.float64]
+
+
+def curves(experiment: Experiment, folder: Path) -> dict[tuple[str, str], Array]:
+    """Change of the log-probability since the start: (arm, side) -> (seeds, steps), in nats.
+
+    A step's figure is the mean over its batch, of the model before that step. The three arms
+    have the same batches; the reference's figure on a batch follows from DPO's rewards.
+    """
+    found: dict[tuple[str, str], list[Array]] = {(a, s): [] for a in ARMS for s in SIDES}
+    for seed in experiment.seeds:
+        tables = {
+            arm: read_parquet(open_run(folder, arm, seed).path(1, "training.parquet"))
+            for arm in ARMS
+        }
+        beta = experiment.recipe("dpo", seed).training.beta
+        for side in SIDES:
+            columns = {arm: _numbers(table, f"logp_{side}") for arm, table in tables.items()}
+            reference = columns["dpo"] - _numbers(tables["dpo"], f"reward_{side}") / beta
+            for arm, values in columns.items():
+                if abs(values[0] - reference[0]) > 1e-3:
+                    raise ValueError(f"{arm}, seed {seed}: its first batch is not that of dpo")
+                found[arm, side].append(values - reference)
+    return {key: np.stack(values) for key, values in found.items()}
+
+
+def _numbers(table: Any, column: str) -> Array:
+    values: Array = table[column].cast("float64").to_numpy()
+    return values
+
+
+def at_the_end(changes: dict[tuple[str, str], Array]) -> dict[str, TEstimate]:
+    """Mean change over the last quarter of the steps, over seeds; and the arms' differences."""
+    last = {
+        key: values[:, -max(1, round(LAST * values.shape[1])) :].mean(axis=1)
+        for key, values in changes.items()
+    }
+    found = {f"{arm}, {side}": mean_estimate(x) for (arm, side), x in last.items()}
+    for other in ARMS[1:]:
+        for side in SIDES:
+            gap = last["irpo", side] - last[other, side]
+            found[f"irpo - {other}, {side}"] = mean_estimate(gap)
+    return found
+
+
+def page(found: dict[str, TEstimate], n_seeds: int, n_steps: int) -> str:
+    """The table as Markdown."""
+    lines = [
+        f"Log-probability of a whole response minus its log-probability before training (nats), "
+        f"mean over the last quarter of {n_steps} steps; 95 % t intervals and tests over "
+        f"{n_seeds} seeds, p unadjusted.",
+        "",
+        "| arm, response | change | interval | p |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, estimate in found.items():
+        p = format_p(t_test(estimate).log_p_value)
+        lines.append(f"| {name} | {estimate.value:+.2f} | {estimate.interval(0.95):+.2f} | {p} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(changes: dict[tuple[str, str], Array], path: Path) -> None:
+    """Draw the curves: chosen solid, rejected dashed, with bands of 95 % over seeds."""
+    from statllm.report.drawing import STYLES, new_figure
+
+    with new_figure(size=(7.6, 3.8)) as (figure, axes):
+        axes.axhline(0, color="#8C8C8C", linewidth=0.8)
+        for style, arm in zip(STYLES, ARMS, strict=False):
+            for side, line in zip(SIDES, ("-", (0, (4, 2))), strict=True):
+                values = changes[arm, side]
+                steps = np.arange(1, values.shape[1] + 1)
+                limits = [mean_estimate(values[:, i]).interval(0.95) for i in range(len(steps))]
+                axes.plot(
+                    steps, values.mean(axis=0), color=style.colour, linestyle=line,
+                    label=f"{arm}, {side}",
+                )  # fmt: skip
+                axes.fill_between(
+                    steps, [x.low for x in limits], [x.high for x in limits],
+                    color=style.colour, alpha=0.15, linewidth=0,
+                )  # fmt: skip
+        axes.set_xlabel("step")
+        axes.set_ylabel("change of log-probability (nats)")
+        axes.legend(frameon=False, fontsize=8, ncol=3, loc="lower left")
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="Two seeds, few problems.")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/irpo"))
+    parser.add_argument("--seeds", type=int, help="So many, from 0, instead of lab.yaml's.")
+    options = parser.parse_args()
+    folder: Path = options.output
+    seeds = {"seeds": list(range(options.seeds))} if options.seeds else {}
+    experiment = read_experiment(HERE / "lab.yaml", quick=options.quick, **seeds)
+    run_experiment(
+        experiment,
+        folder,
+        isolate=False,
+        listener=lambda *at: print(*at, flush=True) if at[-1] == "done" else None,
+    )
+    write_result(analyse(experiment, folder), folder)
+    changes = curves(experiment, folder)
+    found = at_the_end(changes)
+    text = page(found, len(experiment.seeds), changes["dpo", "chosen"].shape[1])
+    write_text(text, folder / "logps.md")
+    write_json(
+        {
+            "unit": "nats",
+            "figures": [e.named(name, "nats").to_dict() for name, e in found.items()],
+        },
+        folder / "logps.json",
+    )
+    draw(changes, folder / "logps.png")
+    for name in ("result.md", "logps.md"):
+        print((folder / name).read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.judges.settings import JudgeSettings
 from statllm.scoring.settings import ScoringSettings
 from statllm.selection import RULES, RuleSettings, settings_of
+from statllm.selection.lift import LiftSettings
 from statllm.training.settings import PreferenceSettings
 
 
@@ -90,6 +91,9 @@ class Selection(Rule):
         description="Of the prompts that `rule` keeps, a random part: as many as this rule would "
         "keep. The control of a rule that filters.",
     )
+    lift: LiftSettings | None = Field(
+        None, description="Ask the pairs again with limits on words; its seed is derived."
+    )
 
 
 class Iteration(_Part):
@@ -137,6 +141,8 @@ class Recipe(_Part):
         rule = RULES.get(merged["selection"]["rule"])
         if rule is not None and "seed" in rule.settings.model_fields:
             merged["selection"]["settings"]["seed"] = self.derived_seed(number, "select")
+        if merged["selection"]["lift"] is not None:
+            merged["selection"]["lift"]["seed"] = self.derived_seed(number, "lift")
         iteration: Iteration = _validate(TypeAdapter(Iteration), merged, f"iterations[{number}]")
         if iteration.sampling.adapter is not None:
             raise InputError(

@@ -199,6 +199,7 @@ def _reward(run: Run, iteration: int) -> dict[str, int]:
 
 def _select(run: Run, iteration: int) -> dict[str, int]:
     from statllm.selection import matched, select
+    from statllm.selection.lift import lift
 
     settings = run.recipe.iteration(iteration).selection
     scored = Generations.read(run.scores(iteration))
@@ -211,10 +212,17 @@ def _select(run: Run, iteration: int) -> dict[str, int]:
         raise InputError(
             f"{settings.rule} kept no pair in iteration {iteration}: {selection.summary()}"
         )
+    pairs, counts = selection.pairs, {}
+    if settings.lift is not None:
+        lifted = lift(pairs, settings.lift)
+        pairs = lifted.pairs
+        counts = {f"lift: {reason}": count for reason, count in lifted.counts().items()}
+        if pairs.num_rows == 0:
+            raise InputError(f"selection.lift left no pair in iteration {iteration}: {counts}")
     write_parquet(selection.ledger, run.path(iteration, "ledger.parquet"))
-    write_parquet(selection.pairs, run.path(iteration, "pairs.parquet"))
+    write_parquet(pairs, run.path(iteration, "pairs.parquet"))
     kept = sum(selection.ledger["kept"].to_pylist())
-    return {"prompts": scored.n_prompts, "kept": kept, "pairs": selection.pairs.num_rows}
+    return {"prompts": scored.n_prompts, "kept": kept, "pairs": pairs.num_rows, **counts}
 
 
 def _train(run: Run, iteration: int) -> dict[str, int]:

@@ -25,6 +25,7 @@ from statllm.cli.common import (
 from statllm.cli.deduplicate import decontaminate, near_duplicates
 from statllm.cli.diverse import diverse
 from statllm.cli.engine import engine_settings, part_progress
+from statllm.cli.lift import lift
 from statllm.cli.provenance import provenance
 from statllm.cli.settings import with_settings
 from statllm.engines.settings import EngineSettings
@@ -169,3 +170,4 @@ select.command("near-duplicates")(near_duplicates)
 select.command()(decontaminate)
 select.command()(provenance)
 select.command()(diverse)
+select.command()(lift)

@@ -4,6 +4,7 @@ from statllm.selection.conformal import conformal
 from statllm.selection.decontamination import Decontamination, decontaminate
 from statllm.selection.diversity import Centers, Diversity, diversity, k_center
 from statllm.selection.irpo import irpo
+from statllm.selection.lift import LiftSettings, lift
 from statllm.selection.matched import matched
 from statllm.selection.near_duplicates import (
     NearDuplicates,
@@ -32,6 +33,7 @@ __all__ = [
     "Decontamination",
     "Diversity",
     "IrpoSettings",
+    "LiftSettings",
     "NearDuplicates",
     "Preset",
     "RandomSettings",
@@ -45,6 +47,7 @@ __all__ = [
     "diversity",
     "irpo",
     "k_center",
+    "lift",
     "matched",
     "near_duplicates",
     "near_duplicates_preset",

@@ -6,6 +6,20 @@ import sys
 
 from statllm.errors import InputError
 
+#: What a missing package belongs to.
+_EXTRAS = {
+    "numba": "watermark",
+    "torch": "train",
+    "transformers": "train",
+    "tokenizers": "train",
+    "accelerate": "train",
+    "peft": "train",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "ray": "ray",
+    "openai": "openai",
+}
+
 
 def main() -> None:
     """Run the command line; wrong input ends with exit code 2 and one sentence."""
@@ -15,6 +29,13 @@ def main() -> None:
         app()
     except InputError as error:
         print(f"statllm: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRAS:
+            raise
+        install = f"pip install 'statllm[{_EXTRAS[missing]}]'"
+        print(f"statllm: this needs the package {missing}: {install}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno is None:

@@ -2,6 +2,15 @@
 
 from statllm.experiment.analysis import Result, analyse
 from statllm.experiment.run import run_experiment
+from statllm.experiment.script import run_study
 from statllm.experiment.settings import Comparison, Experiment, read_experiment
 
-__all__ = ["Comparison", "Experiment", "Result", "analyse", "read_experiment", "run_experiment"]
+__all__ = [
+    "Comparison",
+    "Experiment",
+    "Result",
+    "analyse",
+    "read_experiment",
+    "run_experiment",
+    "run_study",
+]

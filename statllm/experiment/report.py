@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,24 +53,28 @@ def markdown(result: Result) -> str:
     for measure in experiment.measures:
         of_measure = [c for c in result.contrasts if c.measure == measure]
         lines += ["", f"**{measure}** ({of_measure[0].estimate.unit})", ""]
-        lines += _table(
-            ("comparison", "difference", "interval", "p", "detectable", "sd over seeds"),
-            [_contrast_row(contrast, experiment.level) for contrast in of_measure],
-        )
+        lines += [
+            markdown_table(
+                ("comparison", "difference", "interval", "p", "detectable", "sd over seeds"),
+                [_contrast_row(contrast, experiment.level) for contrast in of_measure],
+            )
+        ]
         lines += [""]
         levels = [found for found in result.levels if found.measure == measure]
-        lines += _table(
-            ("arm", "iteration", "mean", "interval"),
-            [
-                (
-                    found.arm,
-                    str(found.iteration),
-                    f"{found.estimate.value:.3f}",
-                    f"{found.estimate.interval(experiment.level):.3f}",
-                )
-                for found in levels
-            ],
-        )
+        lines += [
+            markdown_table(
+                ("arm", "iteration", "mean", "interval"),
+                [
+                    (
+                        found.arm,
+                        str(found.iteration),
+                        f"{found.estimate.value:.3f}",
+                        f"{found.estimate.interval(experiment.level):.3f}",
+                    )
+                    for found in levels
+                ],
+            )
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -115,9 +120,18 @@ def _contrast_row(contrast: Contrast, level: float) -> tuple[str, ...]:
     )
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a Markdown table; from the second column on, cells stand at the right.
+
+    Examples
+    --------
+    >>> print(markdown_table(("arm", "mean"), [("irpo", 0.9)]))
+    | arm | mean |
+    | --- | ---: |
+    | irpo | 0.9 |
+    """
     rule = ["---"] + ["---:"] * (len(head) - 1)
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, rule, *rows))
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

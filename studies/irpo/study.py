@@ -8,7 +8,6 @@ seeds on few problems.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from statllm.estimators.comparison import TEstimate, mean_estimate, t_test
-from statllm.experiment import Experiment, analyse, read_experiment, run_experiment
-from statllm.experiment.report import write_result
+from statllm.experiment import Experiment, run_study
+from statllm.experiment.report import markdown_table
 from statllm.experiment.run import open_run
 from statllm.files import atomic, read_parquet, write_json, write_text
 from statllm.results import format_p
@@ -73,18 +72,21 @@ def at_the_end(changes: dict[tuple[str, str], Array]) -> dict[str, TEstimate]:
 
 def page(found: dict[str, TEstimate], n_seeds: int, n_steps: int) -> str:
     """The table as Markdown."""
-    lines = [
+    about = (
         f"Log-probability of a whole response minus its log-probability before training (nats), "
         f"mean over the last quarter of {n_steps} steps; 95 % t intervals and tests over "
-        f"{n_seeds} seeds, p unadjusted.",
-        "",
-        "| arm, response | change | interval | p |",
-        "| --- | ---: | ---: | ---: |",
+        f"{n_seeds} seeds, p unadjusted."
+    )
+    rows = [
+        (
+            name,
+            f"{estimate.value:+.2f}",
+            f"{estimate.interval(0.95):+.2f}",
+            format_p(t_test(estimate).log_p_value),
+        )
+        for name, estimate in found.items()
     ]
-    for name, estimate in found.items():
-        p = format_p(t_test(estimate).log_p_value)
-        lines.append(f"| {name} | {estimate.value:+.2f} | {estimate.interval(0.95):+.2f} | {p} |")
-    return "\n".join(lines) + "\n"
+    return f"{about}\n\n{markdown_table(('arm, response', 'change', 'interval', 'p'), rows)}\n"
 
 
 def draw(changes: dict[tuple[str, str], Array], path: Path) -> None:
@@ -115,21 +117,7 @@ def draw(changes: dict[tuple[str, str], Array], path: Path) -> None:
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Two seeds, few problems.")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/irpo"))
-    parser.add_argument("--seeds", type=int, help="So many, from 0, instead of lab.yaml's.")
-    options = parser.parse_args()
-    folder: Path = options.output
-    seeds = {"seeds": list(range(options.seeds))} if options.seeds else {}
-    experiment = read_experiment(HERE / "lab.yaml", quick=options.quick, **seeds)
-    run_experiment(
-        experiment,
-        folder,
-        isolate=False,
-        listener=lambda *at: print(*at, flush=True) if at[-1] == "done" else None,
-    )
-    write_result(analyse(experiment, folder), folder)
+    experiment, folder = run_study(HERE / "lab.yaml", __doc__)
     changes = curves(experiment, folder)
     found = at_the_end(changes)
     text = page(found, len(experiment.seeds), changes["dpo", "chosen"].shape[1])

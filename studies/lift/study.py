@@ -8,7 +8,6 @@ few problems.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from statllm.estimators.comparison import crossed_mean, t_test
 from statllm.estimators.multiplicity import holm
 from statllm.estimators.power import minimum_detectable_effect
 from statllm.estimators.winrate import length_instructed_win_rate
-from statllm.experiment import Experiment, analyse, read_experiment, run_experiment
-from statllm.experiment.report import write_result
+from statllm.experiment import Experiment, run_study
+from statllm.experiment.report import markdown_table
 from statllm.experiment.run import open_run
 from statllm.files import atomic, read_parquet, write_json, write_text
 from statllm.generations import Generations
@@ -133,12 +132,6 @@ def transform(experiment: Experiment, folder: Path) -> list[dict[str, int]]:
     return rows
 
 
-def table(head: list[str], rows: list[list[Any]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def shown(found: dict[str, float], digits: int = 3) -> str:
     """A value and its interval."""
     return f"{found['value']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
@@ -156,7 +149,7 @@ def page(figures: dict[str, Any], n: int) -> str:
     levels = figures["benchmark"]
     arms = list(levels["violations"])
     parts.append(
-        table(
+        markdown_table(
             ["arm", "violations", "win rate", "right", "words"],
             [
                 [
@@ -175,7 +168,7 @@ def page(figures: dict[str, Any], n: int) -> str:
         for row in figures["contrasts"]
     ]  # fmt: skip
     parts.append(
-        table(["comparison", "measure", "difference", "interval", "p", "detectable"], rows)
+        markdown_table(["comparison", "measure", "difference", "interval", "p", "detectable"], rows)
     )
     for measure, title, digits in (
         ("violations", "share of answers with more words than the limit", 3),
@@ -184,7 +177,7 @@ def page(figures: dict[str, Any], n: int) -> str:
     ):
         parts.append(f"**One limit for all problems**: {title}")
         parts.append(
-            table(
+            markdown_table(
                 ["arm", *(f"at most {limit}" for limit in FIXED)],
                 [
                     [
@@ -200,7 +193,8 @@ def page(figures: dict[str, Any], n: int) -> str:
         )
     parts.append("**What became of the pairs**")
     head = list(figures["transform"][0])
-    parts.append(table(head, [[row[name] for name in head] for row in figures["transform"]]))
+    rows = [[row[name] for name in head] for row in figures["transform"]]
+    parts.append(markdown_table(head, rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -224,20 +218,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Two seeds, few problems.")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/lift"))
-    options = parser.parse_args()
-    folder: Path = options.output
-    folder.mkdir(parents=True, exist_ok=True)
-    experiment = read_experiment(HERE / "lab.yaml", quick=options.quick)
-    run_experiment(
-        experiment,
-        folder,
-        isolate=False,
-        listener=lambda *at: print(*at, flush=True) if at[-1] == "done" else None,
-    )
-    write_result(analyse(experiment, folder), folder)
+    experiment, folder = run_study(HERE / "lab.yaml", __doc__)
     held_out = experiment.recipe("plain", experiment.seeds[0]).evaluation.problems
     test = problems("test", held_out.n or 300, held_out.seed)
     found = answers(experiment, folder, test)

@@ -24,6 +24,7 @@ from statllm.estimators.comparison import mcnemar  # noqa: E402
 from statllm.estimators.multiplicity import holm  # noqa: E402
 from statllm.estimators.power import minimum_detectable_effect  # noqa: E402
 from statllm.estimators.proportions import wilson  # noqa: E402
+from statllm.experiment.report import markdown_table  # noqa: E402
 from statllm.files import atomic, write_json, write_text  # noqa: E402
 from statllm.results import format_p  # noqa: E402
 from statllm.scoring.transparency import ITEMS, PUBLISHED, dominates, rank_shares  # noqa: E402
@@ -162,11 +163,6 @@ def average_rows() -> list[dict[str, Any]]:
 # ---- what is written ----------------------------------------------------------------------------
 
 
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(r) + " |" for r in [header, ["---"] * len(header), *rows])
-
-
 def p_text(log_p: float | None) -> str:
     """A p-value without its sign of equality."""
     return "–" if log_p is None else format_p(log_p).removeprefix("= ")
@@ -204,7 +200,7 @@ def claim_table(rows: list[dict[str, Any]]) -> str:
         "p, paired: least to greatest", "disagreement at most", "correlation at least",
         "seen with power .8, points", "paper says", "verdict",
     ]  # fmt: skip
-    return markdown(header, body)
+    return markdown_table(header, body)
 
 
 def transparency() -> tuple[str, dict[str, Any]]:
@@ -220,7 +216,7 @@ def transparency() -> tuple[str, dict[str, Any]]:
                      f"{kept:.1%}", str(ahead)])  # fmt: skip
         data[row.name] = {"total": row.total, "rank_kept": kept, "dominates": ahead}
     header = ["report", *ITEMS, "total", "rank", "keeps its rank", "ahead of, under any weights"]
-    return markdown(header, body), data
+    return markdown_table(header, body), data
 
 
 def report(rows: list[dict[str, Any]], averages: list[dict[str, Any]], tti: str) -> str:
@@ -228,18 +224,18 @@ def report(rows: list[dict[str, Any]], averages: list[dict[str, Any]], tti: str)
     tally = {name: sum(row["verdict"] == name for row in rows) for name in COLOURS}
     lines = ", ".join(f"{number} {name}" for name, number in tally.items())
     survive = sum(row["log_holm"] <= math.log(ALPHA) for row in rows)
-    means = markdown(
+    means = markdown_table(
         ["second / first", "%", "difference, points [95 %]", "p, unpaired", "correlation at least",
          "seen with power .8, points"],
         [[r["what"], f"{r['a']} → {r['b']}", gain_text(r), p_text(r["log_p"]),
           f"{r['correlation']:.2f}", points(r["detectable"])] for r in averages],
     )  # fmt: skip
-    abstract = markdown(
+    abstract = markdown_table(
         ["benchmark", "abstract, points", "table 2", "difference, points", "follows"],
         [[name, f"+{said}", f"{a} → {b}", f"{b - a:+.1f}",
           "yes" if abs(b - a - said) < 0.05 else "no"] for name, said, a, b in ABSTRACT],
     )  # fmt: skip
-    rest = markdown(["paper", "claim", "why"], [list(row) for row in UNTESTABLE])
+    rest = markdown_table(["paper", "claim", "why"], [list(row) for row in UNTESTABLE])
     return f"""# Published differences
 
 {len(rows)} comparisons: {lines}. After Holm over all of them {survive} stay below {ALPHA:g}.

@@ -8,7 +8,6 @@ seeds on few prompts.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from statllm.estimators.resampling import bootstrap_quantile, bootstrap_ratio
-from statllm.experiment import Experiment, analyse, read_experiment, run_experiment
-from statllm.experiment.report import write_result
+from statllm.experiment import Experiment, run_study
+from statllm.experiment.report import markdown_table
 from statllm.experiment.run import open_run
 from statllm.files import read_parquet, write_json, write_parquet, write_text
 from statllm.generations import Generations
@@ -58,12 +57,6 @@ def share(above: Any, below: Any, prompts: list[str]) -> Share:
     found = bootstrap_ratio(above, below, prompts, resamples=1999, method="percentile")
     interval = found.interval(0.95)
     return Share(found.value, interval.low, interval.high)
-
-
-def table(head: list[str], rows: list[list[Any]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def artefact(experiment: Experiment, folder: Path, arm: str, name: str) -> list[Any]:
@@ -228,11 +221,11 @@ def page(
         [arm, f"{row['kept per seed']:.0f}", *(row[name] for name in names)]
         for arm, row in kept.items()
     ]
-    parts.append(table(["rule", "prompts kept per seed", *names], rows))
+    parts.append(markdown_table(["rule", "prompts kept per seed", *names], rows))
     parts.append("**What RIP looks at, by kind of prompt** (means)")
     names = list(next(iter(kinds.values())))
     rows = [[kind, *(row[name] for name in names)] for kind, row in kinds.items()]
-    parts.append(table(["kind", *names], rows))
+    parts.append(markdown_table(["kind", *names], rows))
     parts.append("**Thresholds: medians of the unfiltered pool**")
     rows = [
         [bound, row["unit"], row["prompts"], row["value"],
@@ -240,7 +233,7 @@ def page(
         for bound, row in bounds.items()
     ]  # fmt: skip
     head = ["bound", "unit", "prompts", "first seed, interval", "range over seeds"]
-    parts.append(table(head, rows))
+    parts.append(markdown_table(head, rows))
     parts.append(
         f"With the medians of resampled pools, between {stable['kept, low']:.0f} and "
         f"{stable['kept, high']:.0f} prompts pass all three bounds (95 % of pools; "
@@ -253,7 +246,7 @@ def page(
     parts.append("**Noise of the rewards** (standard deviation of a response's reward)")
     names = list(next(iter(noisy.values())))
     rows = [[level, *(row[name] for name in names)] for level, row in noisy.items()]
-    parts.append(table(["noise", *names], rows))
+    parts.append(markdown_table(["noise", *names], rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -266,29 +259,18 @@ def plain(value: Any) -> Any:
     return value
 
 
+def with_pool(experiment: Experiment, folder: Path) -> Experiment:
+    """Write the pool, and draw the prompts from it."""
+    write_parquet(corrupted_pool(POOL, SHARE), folder / "pool.parquet")
+    source = {"problems": {"source": str((folder / "pool.parquet").resolve())}}
+    return experiment.model_copy(update={"base": merge(experiment.base, source)})
+
+
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Two seeds, few prompts.")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/rip"))
-    parser.add_argument("--seeds", type=int, help="So many, from 0, instead of lab.yaml's.")
-    options = parser.parse_args()
-    folder: Path = options.output
-    folder.mkdir(parents=True, exist_ok=True)
-    pool = corrupted_pool(POOL, SHARE)
-    write_parquet(pool, folder / "pool.parquet")
+    experiment, folder = run_study(HERE / "lab.yaml", __doc__, with_pool)
+    pool = read_parquet(folder / "pool.parquet")
     kinds = dict(zip(pool["prompt_id"].to_pylist(), pool["kind"].to_pylist(), strict=True))
-    seeds = {"seeds": list(range(options.seeds))} if options.seeds else {}
-    experiment = read_experiment(HERE / "lab.yaml", quick=options.quick, **seeds)
-    source = {"problems": {"source": str((folder / "pool.parquet").resolve())}}
-    experiment = experiment.model_copy(update={"base": merge(experiment.base, source)})
-    run_experiment(
-        experiment,
-        folder,
-        isolate=False,
-        listener=lambda *at: print(*at, flush=True) if at[-1] == "done" else None,
-    )
-    write_result(analyse(experiment, folder), folder)
     kept = kept_shares(experiment, folder, kinds)
     looks = by_kind(experiment, folder, kinds)
     bounds = thresholds(experiment, folder)

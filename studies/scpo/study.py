@@ -8,7 +8,6 @@ on few problems.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import pyarrow as pa
 
 from statllm.estimators.resampling import bootstrap_ratio
 from statllm.estimators.selective import auroc
-from statllm.experiment import Comparison, Experiment, analyse, read_experiment, run_experiment
-from statllm.experiment.report import write_result
+from statllm.experiment import Comparison, Experiment, run_study
+from statllm.experiment.report import markdown_table
 from statllm.experiment.run import open_run
 from statllm.files import read_parquet, write_json, write_parquet, write_text
 from statllm.generations import Generations
@@ -192,31 +191,13 @@ def qualities(experiment: Experiment, folder: Path) -> tuple[list[Row], list[Row
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table."""
-    lines = [list(rows[0]), ["---"] + ["---:"] * (len(rows[0]) - 1)]
-    lines += [list(row.values()) for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """A Markdown table of rows with the same keys."""
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Two seeds, few problems.")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/scpo"))
-    parser.add_argument("--seeds", type=int, help="So many, from 0, instead of lab.yaml's.")
-    options = parser.parse_args()
-    folder: Path = options.output
-    folder.mkdir(parents=True, exist_ok=True)
-    seeds = {"seeds": list(range(options.seeds))} if options.seeds else {}
-    experiment = read_experiment(HERE / "lab.yaml", quick=options.quick, **seeds)
-    experiment = semi_supervised(experiment, folder)
-    run_experiment(
-        experiment,
-        folder,
-        isolate=False,
-        listener=lambda *at: print(*at, flush=True) if at[-1] == "done" else None,
-    )
-    write_result(analyse(experiment, folder), folder)
+    experiment, folder = run_study(HERE / "lab.yaml", __doc__, semi_supervised)
     scored = first(experiment, folder, "scpo", "scores.parquet")
     rated = first(experiment, folder, "noisy rater", "rewards.parquet")
     known = [knowledge(f"votes of {k}", answered(scored, k)) for k in VOTERS]

@@ -12,7 +12,7 @@ import yaml
 
 from statllm.errors import InputError
 from statllm.estimators.comparison import crossed_mean
-from statllm.experiment import Experiment, analyse, read_experiment, run_experiment
+from statllm.experiment import Experiment, analyse, read_experiment, run_experiment, run_study
 from statllm.experiment.report import write_result
 from statllm.experiment.run import run_folder
 from statllm.files import read_json, read_parquet, write_parquet
@@ -86,6 +86,30 @@ def test_an_experiment_runs_is_analysed_and_resumes(tmp_path: Path) -> None:
             .to_pylist()) for s in (0, 1)
     ]  # fmt: skip
     assert problems[0] != problems[1]
+
+
+def test_a_study_is_the_same_with_its_own_preparation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, arms={"scpo": {}}, comparisons=[{"arm": "scpo", "against": "start"}])
+    folder = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["study.py", "--quick", "-o", str(folder)])
+
+    def shorter(experiment: Experiment, given: Path) -> Experiment:
+        (given / "prepared").touch()
+        base = {
+            **experiment.base,
+            "evaluation": {"problems": {"source": "lab:test", "n": 5}, "k": 2},
+        }
+        return experiment.model_copy(update={"base": base})
+
+    experiment, found = run_study(path, "A study.\n\nMore.", shorter)
+    assert found == folder
+    assert (folder / "prepared").exists()
+    assert read_json(folder / "result.json")["n_problems"] == 5
+    samples = read_parquet(run_folder(folder, "scpo", 1) / "iteration_1" / "samples.parquet")
+    assert samples.num_rows == 12
+    assert experiment.seeds == (0, 1)
 
 
 def test_arms_on_other_problems_are_refused(tmp_path: Path) -> None:

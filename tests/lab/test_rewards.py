@@ -77,6 +77,69 @@ def test_a_recipe_with_rewards_and_a_control_of_equal_size(tmp_path: Path) -> No
     assert kept == -(-(kept + lost) // 2)  # half of those with a pair, as the median keeps
 
 
+def reward_model(folder: Path) -> Path:
+    """A classifier on the lab's body, with a head of random weights."""
+    import torch
+    from transformers import AutoTokenizer, LlamaForSequenceClassification
+
+    from statllm.lab import model_path
+
+    torch.manual_seed(0)
+    model = LlamaForSequenceClassification.from_pretrained(model_path(), num_labels=1)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_path()).save_pretrained(folder)
+    return folder
+
+
+def question(folder: Path) -> Path:
+    """A question to a judge that is short enough for the lab's model."""
+    path = folder / "short.yaml"
+    path.write_text(
+        "name: short\nversion: 1\nmode: yes-no\ngrammar: next_token\n"
+        'user: "{prompt} {response} Right? Answer yes or no."\n'
+    )
+    return path
+
+
+@pytest.mark.parametrize("source", ["model", "judge"])
+def test_a_run_with_a_reward_model_or_a_judge(source: str, tmp_path: Path) -> None:
+    """The rewards of a run are those that the same model gives outside of it."""
+    from statllm.lab import model_path
+    from statllm.scoring.judges import JudgeSettings, YesNoJudge, judge
+    from statllm.scoring.reward_models import RewardModel, add_rewards
+
+    if source == "model":
+        folder = reward_model(tmp_path / "rm")
+        rewards: dict[str, object] = {"model": str(folder)}
+    else:
+        judging = {"kind": "yes-no", "plain": True, "template": str(question(tmp_path))}
+        rewards = {"judge": "lab", "judging": judging}
+    recipe = make_recipe(
+        {
+            "name": "rip",
+            "model": "lab",
+            "problems": {"source": "lab:train", "n": 6},
+            "sampling": {"n": 3, "max_new_tokens": 40},
+            "rewards": rewards,
+            "selection": {"rule": "rip"},
+            "training": {"loss": "dpo", "max_steps": 1, "batch_size": 4},
+            "evaluation": {"problems": {"source": "lab:test", "n": 4}, "k": 2},
+            "iterations": [{}],
+        }
+    )
+    done = run(recipe, tmp_path / "run", isolate=False)
+    scored = Generations.read(done.path(1, "scores.parquet"))
+    if source == "model":
+        expected = add_rewards(scored, [RewardModel(folder, cache=tmp_path / "other")])
+    else:
+        settings = JudgeSettings(**judging)
+        expected = judge(scored, YesNoJudge.load(str(model_path())), settings).generations
+    found = Generations.read(done.path(1, "rewards.parquet")).ragged("reward").values
+    np.testing.assert_allclose(found, expected.ragged("reward").values, rtol=1e-5, atol=1e-6)
+    assert len(np.unique(found)) > 6
+    assert not done.path(1, "rewards.work").exists()
+
+
 @pytest.mark.parametrize(
     ("rewards", "message"),
     [

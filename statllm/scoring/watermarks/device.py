@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from statllm.estimators.watermark.cuda_lists import BLOCK, CudaKgw, CudaSynthId, key_bits
 from statllm.estimators.watermark.marks import Scheme
 from statllm.estimators.watermark.prf.kgw import Kgw
 from statllm.estimators.watermark.prf.synthid import SynthId
@@ -52,6 +51,8 @@ def cuda_schemes(scheme: Scheme) -> Iterator[tuple[str, Scheme]]:
     >>> [name for name, _ in cuda_schemes(make_scheme("kgw", vocabulary=50_257))]
     ['lists of a CUDA generator', 'lists of a CUDA generator (T4)']
     """
+    from statllm.estimators.watermark.cuda_lists import CudaKgw, CudaSynthId, key_bits
+
     if isinstance(scheme, SynthId) and scheme.flavour == "transformers":
         for gpu, blocks in _layouts(1 << 16):
             yield (
@@ -78,6 +79,8 @@ def cuda_schemes(scheme: Scheme) -> Iterator[tuple[str, Scheme]]:
 
 def _layouts(n: int) -> Iterator[tuple[str, int | None]]:
     """GPUs that lay n numbers out differently from one that has a thread for each."""
+    from statllm.estimators.watermark.cuda_lists import BLOCK
+
     yield "", None
     for gpu, blocks in BLOCKS.items():
         if n > BLOCK * blocks:

@@ -135,7 +135,10 @@ def read_experiment(path: str | Path, *, quick: bool = False, **overrides: Any) 
     if not isinstance(content, dict):
         raise InputError(f"{path} is not an experiment: a mapping of keys was expected")
     if quick:
-        content = merge(content, content.get("quick") or {})
+        changes = content.get("quick") or {}
+        if not isinstance(changes, dict):
+            raise InputError(f"{path}: quick is {changes!r}: a mapping of keys was expected")
+        content = merge(content, changes)
     content.update(overrides)
     try:
         experiment = TypeAdapter(Experiment).validate_python(content)

@@ -152,6 +152,11 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], message
         read_experiment(written(tmp_path, **changes))
 
 
+def test_quick_must_be_keys(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="quick is 3: a mapping of keys was expected"):
+        read_experiment(written(tmp_path, quick=3), quick=True)
+
+
 def test_quick_replaces_and_another_rule_brings_its_own_settings(tmp_path: Path) -> None:
     experiment = read_experiment(written(tmp_path), quick=True)
     assert experiment.recipe("scpo", 0).problems.n == 12

@@ -73,7 +73,7 @@ def _announce() -> Any:
 def _table(result: Any, measure: str) -> Any:
     from statllm.results import format_p
 
-    level = result.experiment.level
+    level = result.level
     rows = [
         (
             contrast.name,
@@ -86,7 +86,7 @@ def _table(result: Any, measure: str) -> Any:
         if contrast.measure == measure
     ]
     title = (
-        f"{measure}: {len(result.experiment.seeds)} seeds, {result.n_problems} problems, "
+        f"{measure}: {len(result.seeds)} seeds, {result.n_problems} problems, "
         f"{rows and result.contrasts[0].estimate.unit}"
     )
     columns = (

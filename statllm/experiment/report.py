@@ -9,18 +9,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from statllm.experiment.analysis import Contrast, Result
+from statllm.experiment.scores import Contrast, Level, Result
 from statllm.files import atomic, write_json, write_parquet, write_text
 from statllm.results import format_p
 
 
-def write_result(result: Result, folder: str | Path, *, figure: bool = True) -> None:
+def write_result(
+    result: Result, folder: str | Path, *, stem: str = "result", figure: bool = True
+) -> None:
     """Write result.json, result.parquet, result.md and result.png.
 
     Parameters
     ----------
     result : Result
     folder : str or Path
+    stem : str
+        Of the files' names.
     figure : bool
         Needs matplotlib.
     """
@@ -28,53 +32,41 @@ def write_result(result: Result, folder: str | Path, *, figure: bool = True) -> 
 
     folder = Path(folder)
     rows = result.to_rows()
-    write_parquet(pa.Table.from_pylist([_flat(row) for row in rows]), folder / "result.parquet")
+    write_parquet(pa.Table.from_pylist([_flat(row) for row in rows]), folder / f"{stem}.parquet")
     about = {
-        "experiment": result.experiment.name,
-        "seeds": list(result.experiment.seeds),
+        "experiment": result.name,
+        "seeds": list(result.seeds),
         "n_problems": result.n_problems,
         "figures": finite(rows),
     }
-    write_json(about, folder / "result.json")
-    write_text(markdown(result), folder / "result.md")
+    write_json(about, folder / f"{stem}.json")
+    write_text(markdown(result), folder / f"{stem}.md")
     if figure:
-        draw(result, folder / "result.png")
+        draw(result, folder / f"{stem}.png")
 
 
 def markdown(result: Result) -> str:
     """Return both tables as Markdown: differences first, then the arms' own means."""
-    experiment = result.experiment
     lines = [
-        f"{len(experiment.seeds)} training seeds, {result.n_problems} held-out problems. "
-        f"Intervals ({100 * experiment.level:g} %) and tests count both as random samples; p is "
+        f"{len(result.seeds)} training seeds, {result.n_problems} held-out problems. "
+        f"Intervals ({100 * result.level:g} %) and tests count both as random samples; p is "
         'adjusted over the comparisons of a measure (Holm). "Detectable": the true difference '
         "that this experiment finds with probability .8.",
     ]
-    for measure in experiment.measures:
+    for measure in result.measures:
         of_measure = [c for c in result.contrasts if c.measure == measure]
         lines += ["", f"**{measure}** ({of_measure[0].estimate.unit})", ""]
         lines += [
             markdown_table(
                 ("comparison", "difference", "interval", "p", "detectable", "sd over seeds"),
-                [_contrast_row(contrast, experiment.level) for contrast in of_measure],
+                [_contrast_row(contrast, result.level) for contrast in of_measure],
             )
         ]
         lines += [""]
         levels = [found for found in result.levels if found.measure == measure]
-        lines += [
-            markdown_table(
-                ("arm", "iteration", "mean", "interval"),
-                [
-                    (
-                        found.arm,
-                        str(found.iteration),
-                        f"{found.estimate.value:.3f}",
-                        f"{found.estimate.interval(experiment.level):.3f}",
-                    )
-                    for found in levels
-                ],
-            )
-        ]
+        staged = any(found.iteration is not None for found in levels)
+        head = ("arm", *(("iteration",) if staged else ()), "mean", "interval")
+        lines += [markdown_table(head, [_level_row(found, staged, result) for found in levels])]
     return "\n".join(lines) + "\n"
 
 
@@ -83,13 +75,13 @@ def draw(result: Result, path: str | Path) -> None:
     from statllm.report.drawing import new_figure
 
     path = Path(path)
-    measure = result.experiment.measures[0]
+    measure = result.measures[0]
     contrasts = [c for c in result.contrasts if c.measure == measure][::-1]
     height = 1.0 + 0.42 * len(contrasts)
     with new_figure(size=(7.6, height)) as (figure, axes):
         axes.axvline(0, color="#8C8C8C", linewidth=0.8)
         for place, contrast in enumerate(contrasts):
-            interval = contrast.estimate.interval(result.experiment.level)
+            interval = contrast.estimate.interval(result.level)
             axes.plot(
                 contrast.per_seed,
                 [place] * len(contrast.per_seed),
@@ -103,7 +95,7 @@ def draw(result: Result, path: str | Path) -> None:
         axes.set_ylim(-0.6, len(contrasts) - 0.4)
         axes.set_xlabel(
             f"difference of {measure} ({contrasts[0].estimate.unit}); "
-            f"bar: {100 * result.experiment.level:g} % interval, ticks: seeds"
+            f"bar: {100 * result.level:g} % interval, ticks: seeds"
         )
         with atomic(path) as temporary:
             figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
@@ -118,6 +110,12 @@ def _contrast_row(contrast: Contrast, level: float) -> tuple[str, ...]:
         "-" if math.isnan(contrast.mde) else f"{contrast.mde:.3f}",
         f"{contrast.seed_sd:.3f}",
     )
+
+
+def _level_row(found: Level, staged: bool, result: Result) -> tuple[str, ...]:
+    iteration = (str(found.iteration),) if staged else ()
+    interval = found.estimate.interval(result.level)
+    return (found.arm, *iteration, f"{found.estimate.value:.3f}", f"{interval:.3f}")
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

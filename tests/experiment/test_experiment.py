@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from statllm.errors import InputError
-from statllm.estimators.comparison import crossed_mean
+from statllm.estimators.comparison import crossed_mean, t_test
 from statllm.experiment import Experiment, analyse, read_experiment, run_experiment, run_study
 from statllm.experiment.report import write_result
 from statllm.experiment.run import run_folder
@@ -196,6 +196,15 @@ def test_crossed_intervals_cover(seed_sd: float) -> None:
         x = rng.normal(size=(5, 200)) + 0.5 * rng.normal(size=(1, 200))
         hits += 0.0 in crossed_mean(x + seed_sd * rng.normal(size=(5, 1))).interval()
     assert hits / 600 > 0.95 - 3.3 * (0.95 * 0.05 / 600) ** 0.5
+
+
+def test_two_seeds_are_worth_a_degree_of_freedom_at_least() -> None:
+    """Satterthwaite's formula gives .497 here, at which t has no finite p."""
+    rng = np.random.default_rng(17)
+    x = (rng.random((2, 12)) < 0.5).astype(float) - (rng.random((2, 12)) < 0.5)
+    found = crossed_mean(x)
+    assert found.df == 1
+    assert np.isfinite(t_test(found).log_p_value)
 
 
 @pytest.mark.parametrize("bad", [[[1.0, 2.0]], [1.0, 2.0], [[1.0, np.nan], [0.0, 1.0]], []])

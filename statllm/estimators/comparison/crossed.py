@@ -17,8 +17,8 @@ def crossed_mean(scores: ArrayLike, name: str = "mean", unit: str = "") -> TEsti
     mean is ``(MS_rows + MS_columns - MS_rest) / (R C)``, where the mean squares are those of the
     two-way table without repeats (Searle, Casella and McCulloch 1992, *Variance Components*, 4.4).
     It is never taken below ``MS_rows / (R C)`` or ``MS_columns / (R C)``, beneath which it falls
-    only by chance. Degrees of freedom are Satterthwaite's (1946): few rows cost much where rows
-    differ, and little where they don't, unlike in `two_way_mean`, which needs no model and no full
+    only by chance. Degrees of freedom are Satterthwaite's (1946), and at least those of the smaller
+    of R and C: few rows cost much where rows differ, and little where they don't, unlike in `two_way_mean`, which needs no model and no full
     table but takes the smaller number of clusters for its degrees of freedom.
 
     Parameters
@@ -67,5 +67,6 @@ def crossed_mean(scores: ArrayLike, name: str = "mean", unit: str = "") -> TEsti
         + noise**2 / ((n_rows - 1) * (n_columns - 1))
     )
     df = variance**2 / spread if spread > 0 else math.inf
+    df = max(df, min(x.shape) - 1.0)  # the difference of mean squares can lead below
     how = "mean of a crossed table (rows and columns random, Satterthwaite)"
     return t_estimate(mean, math.sqrt(variance), df, min(x.shape), how, name, unit)

@@ -8,11 +8,14 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/statllm demo
 
+# Two processes; a file's tests stay together, since they share what they train.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
 test: .venv/installed lint
-	$(BIN)/python -m pytest -q
+	$(PYTEST) --durations=25
 
 test-all: .venv/installed lint
-	$(BIN)/python -m pytest -q -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 # vLLM on the CPU, in an environment of its own (3.4 GB): backends and servers for real.
 VLLM_TESTS := VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \

@@ -13,11 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from statllm.estimators.comparison import crossed_mean, t_test
-from statllm.estimators.multiplicity import holm
-from statllm.estimators.power import minimum_detectable_effect
 from statllm.estimators.winrate import length_instructed_win_rate
-from statllm.experiment import Experiment, run_study
+from statllm.experiment import Experiment, Result, compare_scores, run_study
 from statllm.experiment.report import markdown_table
 from statllm.experiment.run import open_run
 from statllm.files import atomic, read_parquet, write_json, write_text
@@ -95,28 +92,30 @@ def answers(experiment: Experiment, folder: Path, test: Any) -> dict[str, Any]:
     return found
 
 
-def level(scores: Any, name: str) -> dict[str, float]:
-    """Mean over seeds and problems with its 95 % interval."""
-    estimate = crossed_mean(scores, name, UNITS[name])
-    interval = estimate.interval(0.95)
-    return {"value": estimate.value, "low": interval.low, "high": interval.high}
+def levels(result: Result) -> dict[str, dict[str, dict[str, float]]]:
+    """Means with their 95 % intervals: {measure: {arm: ...}}."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for level in result.levels:
+        interval = level.estimate.interval(0.95)
+        found.setdefault(level.measure, {})[level.arm] = {
+            "value": level.estimate.value,
+            "low": interval.low,
+            "high": interval.high,
+        }
+    return found
 
 
-def contrasts(scores: dict[str, Any]) -> list[dict[str, Any]]:
+def contrasts(result: Result) -> list[dict[str, Any]]:
     """Differences of arms on the benchmark; p adjusted over the comparisons of a measure."""
     rows = []
-    for name in ("violations", "wins", "right", "words"):
-        estimates = [crossed_mean(scores[name][a] - scores[name][b], f"{a} - {b}", UNITS[name])
-                     for a, b in CONTRASTS]  # fmt: skip
-        adjusted = holm([t_test(e).log_p_value if e.se > 0 else 0.0 for e in estimates])
-        for (a, b), estimate, log_p in zip(CONTRASTS, estimates, adjusted, strict=True):
-            interval = estimate.interval(0.95)
-            seen = minimum_detectable_effect(estimate.se, estimate.df + 1) if estimate.se else None
-            rows.append(
-                {"measure": name, "unit": UNITS[name], "comparison": f"{a} - {b}",
-                 "value": estimate.value, "low": interval.low, "high": interval.high,
-                 "log_p_holm": float(log_p), "detectable": seen}
-            )  # fmt: skip
+    for found in result.contrasts:
+        interval = found.estimate.interval(0.95)
+        rows.append(
+            {"measure": found.measure, "unit": found.estimate.unit, "comparison": found.name,
+             "value": found.estimate.value, "low": interval.low, "high": interval.high,
+             "log_p_holm": found.log_p_holm,
+             "detectable": None if np.isnan(found.mde) else found.mde}
+        )  # fmt: skip
     return rows
 
 
@@ -223,21 +222,15 @@ def main() -> None:
     test = problems("test", held_out.n or 300, held_out.seed)
     found = answers(experiment, folder, test)
     names = [str(limit) for limit in FIXED]
-    measured = {
-        key: {
-            name: {arm: level(s, name) for arm, s in arms.items()}
-            for name, arms in found[key].items()
-        }
-        for key in ("benchmark", *names)
-    }
+    on_benchmark = compare_scores(found["benchmark"], CONTRASTS, UNITS, name="lift: limits")
     figures: dict[str, Any] = {
         "n_seeds": len(experiment.seeds),
         "n_problems": test.num_rows,
         "median limit": float(np.median(found["limits"])),
         "baseline right": float(found["baseline right"]),
-        "benchmark": measured["benchmark"],
-        "contrasts": contrasts(found["benchmark"]),
-        "fixed": {name: measured[name] for name in names},
+        "benchmark": levels(on_benchmark),
+        "contrasts": contrasts(on_benchmark),
+        "fixed": {name: levels(compare_scores(found[name], (), UNITS)) for name in names},
         "transform": transform(experiment, folder),
     }
     write_json(figures, folder / "limits.json")

@@ -108,7 +108,8 @@ def test_rows_and_ledger_are_those_of_the_table_in_memory(
     ):
         out = ("-o", folder / f"{place}.parquet", "--ledger", folder / f"{place}-ledger.parquet")
         output = invoke(*verb(folder, name), folder / "in.parquet", *out, *options, *more)
-        said.append(output.replace(place, ""))
+        # Where lines break depends on how long the path is.
+        said.append("".join(output.split()).replace(place, ""))
     assert said[0] == said[1]
     for ending in (".parquet", "-ledger.parquet"):
         tables = [pq.read_table(folder / f"{place}{ending}") for place in ("memory", "engine")]

@@ -24,8 +24,15 @@ _TEXT = ("prompt_id", "prompt", "reference", "response", "answer")
 
 def read_rows(path: str | Path, columns: Mapping[str, str] | None = None) -> pa.Table:
     """Read a file as it is, by its suffix; `columns` (our names: the file's) say what is text."""
-    if Path(path).is_dir():
-        return _read_folder(path)
+    table = _read_folder(path) if Path(path).is_dir() else _read_file(path, columns)
+    names = table.column_names
+    again = next((name for name in names if names.count(name) > 1), None)
+    if again is not None:
+        raise InputError(f"{path}: column '{again}' occurs twice")
+    return table
+
+
+def _read_file(path: str | Path, columns: Mapping[str, str] | None) -> pa.Table:
     path = existing_file(path)
     suffix = path.suffix.lower()
     if suffix == ".parquet":

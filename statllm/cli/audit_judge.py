@@ -12,13 +12,14 @@ import typer
 from statllm.cli.audit_judge_rows import Coding, Columns, verdicts_of
 from statllm.cli.common import (
     Where,
-    check_not_read,
+    check_report,
     conditions,
     console,
     interval_text,
     table_of,
     write_json,
 )
+from statllm.errors import InputError
 
 if TYPE_CHECKING:
     from statllm.estimators.judge_audit import Finding, JudgeAudit
@@ -83,17 +84,16 @@ def audit_judge(
         statllm audit-judge battles.csv --pair id --order order --verdict winner --human human
         --length-a len_a --length-b len_b --judge judge --figure audit.png
     """
-    from statllm._formats import check_output, read_table
-    from statllm.cli.figures import PICTURES
+    from statllm._formats import read_table
     from statllm.estimators.judge_audit import adjusted
     from statllm.estimators.judge_audit import audit_judge as audit
 
-    check_output(output, (".json",))
-    check_output(figure, PICTURES)
-    check_not_read(output, source)
+    check_report(output, figure, (source,))
     table = read_table(source, {}, conditions(where))
     names = Columns(pair, order, verdict, human, length_a, length_b, own, cluster, judge)
     found = verdicts_of(table, source, names, coding, responses)
+    if not any(len(verdicts.read()) for verdicts, _ in found.values()):
+        raise InputError(f"{source}: column '{verdict}' holds no verdict")
     audits = {name: audit(verdicts, others) for name, (verdicts, others) in found.items()}
     if pair is None:  # a is the sample that was drawn first: how often it wins means nothing
         audits = {name: _without(each, "correction") for name, each in audits.items()}

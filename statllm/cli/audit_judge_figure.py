@@ -17,7 +17,7 @@ def draw(audits: dict[str, JudgeAudit], verdicts: dict[str, Verdicts], path: Pat
     InputError
         If matplotlib isn't installed.
     """
-    from statllm.cli.figures import new_picture, save_picture
+    from statllm.cli.figures import new_picture, picture_text, save_picture
     from statllm.estimators.judge_audit import length_curve
 
     curves = {
@@ -46,7 +46,8 @@ def draw(audits: dict[str, JudgeAudit], verdicts: dict[str, Verdicts], path: Pat
         ends = [each.estimate.interval(0.95) for each in found]
         values = [each.estimate.value for each in found]
         axes[0].hlines(ys, [end.low for end in ends], [end.high for end in ends], color=f"C{i}")
-        axes[0].plot(values, ys, "o", color=f"C{i}", markersize=4, label=name or "judge")
+        title = picture_text(name) or "judge"
+        axes[0].plot(values, ys, "o", color=f"C{i}", markersize=4, label=title)
     for label, value in fair.items():
         axes[0].plot([value] * 2, [height[label] - 0.4, height[label] + 0.4], color="0.5", lw=1)
     axes[0].set_yticks([height[label] for label in labels], labels)

@@ -63,6 +63,26 @@ def write_json(report: dict[str, Any], path: Path) -> None:
     write_text(json.dumps(finite(report), ensure_ascii=False, indent=2) + "\n", path)
 
 
+def check_report(
+    output: Path | None, figure: Path | None, sources: Iterable[Path], level: float | None = None
+) -> None:
+    """Check where a report and its figure go, and its level, before any work.
+
+    Raises
+    ------
+    InputError
+        If a file can't be written there, would replace a source, or the level isn't in (0, 1).
+    """
+    from statllm._formats import check_output
+    from statllm.cli.figures import PICTURES
+
+    check_output(output, (".json",))
+    check_output(figure, PICTURES)
+    check_not_read(output, *sources)
+    if level is not None and not 0 < level < 1:
+        raise InputError(f"--level must lie between 0 and 1, not {level}")
+
+
 def check_not_read(output: Path | None, *sources: Path) -> None:
     """Raise `InputError` if a report would replace a file that it's about."""
     if output is not None and any(output.resolve() == source.resolve() for source in sources):

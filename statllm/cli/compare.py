@@ -10,7 +10,7 @@ import typer
 
 from statllm.cli.common import (
     Where,
-    check_not_read,
+    check_report,
     conditions,
     console,
     estimates,
@@ -70,15 +70,9 @@ def compare(
 
         statllm compare all.csv all.csv --where-a model=base --where-b model=tuned
     """
-    from statllm._formats import check_output
-    from statllm.cli.figures import PICTURES
     from statllm.estimators.design import compare as compared
 
-    check_output(output, (".json",))
-    check_output(figure, PICTURES)
-    check_not_read(output, a, b)
-    if not 0 < level < 1:
-        raise InputError(f"--level must lie between 0 and 1, not {level}")
+    check_report(output, figure, (a, b), level)
     if margin is not None and not (margin > 0 and math.isfinite(margin)):
         raise InputError(f"--margin must be positive, not {margin}")
     rows = [conditions([*(where or ()), *(own or ())]) for own in (where_a, where_b)]
@@ -101,7 +95,7 @@ def compare(
         }
         write_json(report, output)
     if figure is not None:
-        _draw(found, level, figure)
+        _draw(found, scores, level, figure)
     _print(found, scores, paired, level)
 
 
@@ -147,24 +141,31 @@ def _print(found: Comparison, scores: list[Scores], paired: Paired, level: float
         out.print(printable(note))
 
 
-def _draw(found: Comparison, level: float, path: Path) -> None:
-    from statllm.cli.figures import new_picture, save_picture
+def _draw(found: Comparison, scores: list[Scores], level: float, path: Path) -> None:
+    from statllm.cli.figures import new_picture, picture_text, save_picture
     from statllm.report.drawing import style_of
 
-    figure, axes = new_picture(9, 2.6, columns=2)
+    figure, axes = new_picture(9, 2.8, columns=2)
+    names = [
+        f"{each.name}: {picture_text(log.model, 28)}" if log.model else each.name
+        for each, log in zip((found.a, found.b), scores, strict=True)
+    ]
+    figure.suptitle(
+        picture_text(f"{scores[0].metric} on {found.n_items} common items"), fontsize="medium"
+    )
     for place, each in enumerate((found.b, found.a)):
         interval = each.interval(level)
         colour = style_of(place).colour
         axes[0].hlines(place, interval.low, interval.high, color=colour, linewidth=2)
         axes[0].plot(each.value, place, "o", color=colour)
-    axes[0].set_yticks([0, 1], [found.b.name, found.a.name])
+    axes[0].set_yticks([0, 1], names[::-1])
     axes[0].set_ylim(-0.6, 1.6)
-    axes[0].set_xlabel(f"{found.difference.unit}, {level:.0%} interval")
+    axes[0].set_xlabel(picture_text(f"{found.difference.unit}, {100 * level:g} % interval"))
     interval = found.difference.interval(level)
     axes[1].axvline(0, color="#8C8C8C", linewidth=1)
     axes[1].hlines(0, interval.low, interval.high, color=style_of(2).colour, linewidth=2)
     axes[1].plot(found.difference.value, 0, "o", color=style_of(2).colour)
     axes[1].set_yticks([])
     axes[1].set_ylim(-0.6, 0.6)
-    axes[1].set_xlabel("paired difference")
+    axes[1].set_xlabel(f"paired difference {found.difference.name}, {100 * level:g} % interval")
     save_picture(figure, path)

@@ -36,6 +36,12 @@ def new_picture(width: float = 6.0, height: float = 4.0, columns: int = 1) -> tu
     return figure, axes
 
 
+def picture_text(text: str, most: int = 48) -> str:
+    """Return a name as matplotlib draws it: no mathematics between dollars, not too long."""
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    return shown.replace("$", r"\$")
+
+
 def save_picture(figure: Figure, path: Path) -> None:
     """Save under a temporary name, then rename."""
     with atomic(path) as temporary:

@@ -9,7 +9,7 @@ import typer
 
 from statllm.cli.common import (
     Where,
-    check_not_read,
+    check_report,
     conditions,
     console,
     interval_text,
@@ -84,8 +84,7 @@ def passk(
 
         statllm passk scores.parquet --answer answer --tokens n_tokens --figure tokens.png
     """
-    from statllm._formats import check_output, keep_and_rename, read_rows
-    from statllm.cli.figures import PICTURES
+    from statllm._formats import keep_and_rename, read_rows
     from statllm.estimators.passk import (
         accuracy_within_budget,
         all_at_k,
@@ -96,11 +95,7 @@ def passk(
         success_counts,
     )
 
-    check_output(output, (".json",))
-    check_output(figure, PICTURES)
-    check_not_read(output, source)
-    if not 0 < level < 1:
-        raise InputError(f"--level must lie between 0 and 1, not {level}")
+    check_report(output, figure, (source,), level)
     only = conditions(where)
     samples = Samples.read(source, column, item=item, cluster=cluster, where=only, filter=filter)
     longest = int(samples.correct.lengths.max())
@@ -130,6 +125,8 @@ def passk(
             within = accuracy_within_budget(samples.correct, lengths, budgets)
             cut = curve(within, budgets, samples.clusters, level, "accuracy within the budget")
         curves = [curve(v, ks, samples.clusters, level, name) for name, v in values.items()]
+    except InputError:  # which names the source
+        raise
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
     if output is not None:
@@ -200,7 +197,8 @@ def _print(
             cost = [] if spent is None else [f"{spent[place].value:.1f}"]
             rows.append((each.name.replace("k", str(size)), *_figures(each, place, level), *cost))
     out = console()
-    names = ["figure", "share of tasks", f"{level:.0%} interval", f"{level:.0%} band", "n"]
+    percent = f"{100 * level:g} %"
+    names = ["figure", "share of tasks", f"{percent} interval", f"{percent} band", "n"]
     if spent is not None:
         names.append("tokens a task")
         takes = spent[0]
@@ -230,7 +228,8 @@ def _figures(each: Curve, place: int, level: float) -> tuple[str, str, str, int]
 
 def _print_budgets(cut: Curve, level: float) -> None:
     rows = [(f"{x:,}", *_figures(cut, place, level)) for place, x in enumerate(cut.x.tolist())]
-    names = ("tokens", "share right", f"{level:.0%} interval", f"{level:.0%} band", "n")
+    percent = f"{100 * level:g} %"
+    names = ("tokens", "share right", f"{percent} interval", f"{percent} band", "n")
     console().print(table_of("one sample, cut and wrong beyond a budget", names, rows))
 
 
@@ -260,6 +259,6 @@ def _draw(
         axes.set_xticks(curves[0].x, [str(x) for x in curves[0].x])
     axes.set_ylim(0, 1)
     axes.set_xlabel("samples k" if costs is None else "tokens a task")
-    axes.set_ylabel(f"share of tasks, {level:.0%} band")
+    axes.set_ylabel(f"share of tasks, {100 * level:g} % band")
     axes.legend(frameon=False)
     save_picture(figure, path)

@@ -11,7 +11,7 @@ import typer
 
 from statllm.cli.common import (
     Where,
-    check_not_read,
+    check_report,
     conditions,
     console,
     table_of,
@@ -84,17 +84,13 @@ def power(
 
         statllm power --sd .45 --effect .05 --figure power.png
     """
-    from statllm._formats import check_output
-    from statllm.cli.figures import PICTURES
     from statllm.estimators.power import (
         mcnemar_sample_size,
         minimum_detectable_effect,
         sample_size,
     )
 
-    check_output(output, (".json",))
-    check_output(figure, PICTURES)
-    check_not_read(output, *(pilot or ()))
+    check_report(output, figure, pilot or ())
     for option, value in (("--alpha", alpha), ("--power", wanted)):
         if not 0 < value < 1:
             raise InputError(f"{option} must lie between 0 and 1, not {value}")

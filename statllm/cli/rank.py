@@ -11,7 +11,7 @@ import typer
 from statllm.cli.columns import column, numbers
 from statllm.cli.common import (
     Where,
-    check_not_read,
+    check_report,
     conditions,
     console,
     table_of,
@@ -79,15 +79,10 @@ def rank(
 
         statllm rank battles.jsonl --style len_a,len_b --ridge 0.5 -o out.json --figure out.png
     """
-    from statllm._formats import check_output, read_table
-    from statllm.cli.figures import PICTURES
+    from statllm._formats import read_table
     from statllm.estimators.ranking import bootstrap_ratings, bradley_terry
 
-    check_output(output, (".json",))
-    check_output(figure, PICTURES)
-    check_not_read(output, source)
-    if not 0 < level < 1:
-        raise InputError(f"--level must lie between 0 and 1, not {level}")
+    check_report(output, figure, (source,), level)
     table = read_table(source, {}, conditions(where))
     data = _battles(table, source, (a, b, winner), cluster or [], style or [])
     try:
@@ -105,7 +100,7 @@ def rank(
     if figure is not None:
         _draw(report, level, figure)
     out = console()
-    share = f"{level:.0%} interval"
+    share = f"{100 * level:g} % interval"
     rows = [_line(model) for model in report["models"]]
     headings = ("model", "rating", share, "rank", "ranks", "P(best)", "battles")
     out.print(table_of(f"{len(data)} battles", headings, rows, wrap=("model",)))
@@ -245,7 +240,7 @@ def _line(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _draw(report: dict[str, Any], level: float, path: Path) -> None:
     """Ratings with their intervals, best on top."""
-    from statllm.cli.figures import new_picture, save_picture
+    from statllm.cli.figures import new_picture, picture_text, save_picture
     from statllm.report.drawing import style_of
 
     rows = [row for row in report["models"] if math.isfinite(row["low"])]
@@ -259,7 +254,7 @@ def _draw(report: dict[str, Any], level: float, path: Path) -> None:
         [row["high"] - row["rating"] for row in rows],
     ]
     axes.errorbar(values, places, xerr=reach, fmt="o", color=style_of(0).colour, markersize=4)
-    axes.set_yticks(places, [row["model"] for row in rows])
+    axes.set_yticks(places, [picture_text(str(row["model"])) for row in rows])
     axes.set_ylim(0.4, len(rows) + 0.6)
-    axes.set_xlabel(f"rating (Elo points, mean 0), {level:.0%} intervals")
+    axes.set_xlabel(f"rating (Elo points, mean 0), {100 * level:g} % intervals")
     save_picture(figure, path)

@@ -10,7 +10,7 @@ import typer
 
 from statllm.cli.common import (
     Where,
-    check_not_read,
+    check_report,
     conditions,
     console,
     interval_text,
@@ -89,15 +89,9 @@ def winrate(
 
         statllm winrate judged.jsonl --limit max_words --words n_words
     """
-    from statllm._formats import check_output
-    from statllm.cli.figures import PICTURES
     from statllm.integrations import WinColumns, read_wins
 
-    check_output(output, (".json",))
-    check_output(figure, PICTURES)
-    check_not_read(output, *sources)
-    if not 0 < level < 1:
-        raise InputError(f"--level must lie between 0 and 1, not {level}")
+    check_report(output, figure, sources, level)
     if (length is None) != (baseline_length is None):
         raise InputError("--length and --baseline-length belong together")
     names = WinColumns(
@@ -239,7 +233,7 @@ def _print(found: dict[str, Any], given: list[Wins], level: float) -> None:
 
 
 def _draw(found: dict[str, list[Estimate]], level: float, path: Path) -> None:
-    from statllm.cli.figures import new_picture, save_picture
+    from statllm.cli.figures import new_picture, picture_text, save_picture
     from statllm.report.drawing import style_of
 
     shown = {
@@ -252,16 +246,16 @@ def _draw(found: dict[str, list[Estimate]], level: float, path: Path) -> None:
         for each in rates:
             interval = each.interval(level)
             style = style_of(names.index(each.name))
-            label = None if each.name in seen else each.name
+            title = None if each.name in seen else each.name
             seen.add(each.name)
             axes.hlines(-place, interval.low, interval.high, color=style.colour, linewidth=2)
-            axes.plot(each.value, -place, style.marker, color=style.colour, label=label)
+            axes.plot(each.value, -place, style.marker, color=style.colour, label=title)
             place += 1
         ticks.append((-place + (len(rates) + 1) / 2, model))
         place += 1
     axes.axvline(0.5, color="#8C8C8C", linewidth=1)
-    axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    axes.set_yticks([at for at, _ in ticks], [picture_text(name) for _, name in ticks])
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"share of answers, {level:.0%} intervals")
+    axes.set_xlabel(f"share of answers, {100 * level:g} % intervals")
     axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.25))
     save_picture(figure, path)

@@ -99,8 +99,40 @@ def labels(x: ArrayLike, name: str, n: int) -> NDArray[Any]:
         raise ValueError(f"{name} must be an array of labels ({error})") from error
     if values.shape != (n,):
         raise ValueError(f"{name} must have one label per row, {n}, not shape {values.shape}")
-    listed = values.tolist() if values.dtype.kind in "Of" else []
-    for row, label in enumerate(listed):
-        if label is None or label != label:
-            raise ValueError(f"{name} is missing in row {row}")
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+    elif values.dtype.kind == "O":
+        missing = np.array([_is_missing(label) for label in values.tolist()], np.bool_)
+    else:
+        return values
+    if missing.any():
+        raise ValueError(f"{name} is missing in row {int(missing.argmax())}")
     return values
+
+
+def label_codes(x: ArrayLike, name: str, n: int) -> NDArray[np.int64]:
+    """Number of each row's label among the sorted ones, (n,), from 0.
+
+    Raises
+    ------
+    ValueError
+        As `labels`, or if labels can't be compared with each other.
+
+    Examples
+    --------
+    >>> label_codes(["b", "a", "b"], "clusters", 3)
+    array([1, 0, 1])
+    """
+    values = labels(x, name, n)
+    try:
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    except TypeError as error:
+        raise ValueError(f"{name}: labels must be of one type ({error})") from error
+
+
+def _is_missing(label: Any) -> bool:
+    """None, NaN, and pandas' NA, which equals nothing and isn't unequal either."""
+    if label is None:
+        return True
+    same = label == label
+    return not same if isinstance(same, bool | np.bool_) else True

@@ -12,6 +12,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers, whole
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -171,7 +173,7 @@ def e_benjamini_hochberg(log_e: ArrayLike) -> FloatArray:
     array([0.03  , 0.0375, 1.    ])
     """
     # 1 / e of an e-value below 1 is above 1: it counts all the same where others are large
-    return _adjusted_up(-np.asarray(log_e, np.float64), 0.0)
+    return _adjusted_up(-_listed(log_e, "log_e"), 0.0)
 
 
 def closed_e(log_e: ArrayLike) -> FloatArray:
@@ -190,7 +192,7 @@ def closed_e(log_e: ArrayLike) -> FloatArray:
     >>> np.exp(closed_e(np.log([100.0, 40.0, 0.5]))).round(4)
     array([0.0214, 0.0494, 1.    ])
     """
-    values = np.asarray(log_e, np.float64)
+    values = _listed(log_e, "log_e")
     order, ranked = _ranked(np.where(np.isnan(values), -np.inf, values))
     rank = np.arange(values.shape[-1])
     found, smallest = ranked.copy(), np.full((*ranked.shape[:-1], 1), -np.inf)
@@ -217,15 +219,20 @@ def _adjusted_up(values: FloatArray, more: float) -> FloatArray:
 
 
 def _checked(log_p: ArrayLike, n_tests: int | None) -> tuple[FloatArray, int]:
-    values = np.asarray(log_p, np.float64)
-    if values.ndim == 0:
-        raise ValueError("log_p must have at least one dimension")
+    values = _listed(log_p, "log_p")
     if np.any(values > 1e-12):
         raise ValueError(f"log_p must be at most 0, but one is {np.nanmax(values):g}")
     m = values.shape[-1]
-    if n_tests is not None and n_tests < m:
-        raise ValueError(f"n_tests must be at least {m}, the tests that are listed, not {n_tests}")
-    return values, m if n_tests is None else n_tests
+    if n_tests is None:
+        return values, m
+    return values, whole(n_tests, "n_tests", m)
+
+
+def _listed(x: ArrayLike, name: str) -> FloatArray:
+    values = numbers(x, name)
+    if values.ndim == 0:
+        raise ValueError(f"{name} must have at least one dimension")
+    return values
 
 
 def _ranked(values: FloatArray) -> tuple[IntArray, FloatArray]:

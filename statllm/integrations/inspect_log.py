@@ -42,6 +42,8 @@ def read_inspect(path: str | Path, metric: str | None = None, cluster: str | Non
     """
     path = existing_file(Path(path))
     header, samples = _archive(path) if path.suffix == ".eval" else _json(path)
+    for place, sample in enumerate(samples):
+        _check(sample, f"{path}, sample {place}")
     names = _scorers(samples)
     if not names:
         status = header.get("status", "unknown")
@@ -53,23 +55,24 @@ def read_inspect(path: str | Path, metric: str | None = None, cluster: str | Non
         if "id" not in sample:
             raise InputError(f"{where} has no 'id'")
         items.append(str(sample["id"]))
-        epochs.append(int(sample.get("epoch", 1)))
+        epochs.append(_epoch(sample, where))
         scores.append(_score(sample, name, where))
         given = json.dumps(sample.get("input"), sort_keys=True)
         prints.append(hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest())
         if cluster is not None:
             metadata = sample.get("metadata") or {}
-            if cluster not in metadata:
+            if not isinstance(metadata, dict) or cluster not in metadata:
                 raise InputError(f"{where}: its metadata has no '{cluster}'")
             clusters.append(str(metadata[cluster]))
-    evaluation = header.get("eval") or {}
+    evaluation = header.get("eval")
+    model = evaluation.get("model") if isinstance(evaluation, dict) else None
     return Scores(
         str(path),
         items,
         np.asarray(epochs, np.int64),
         np.asarray(scores, np.float64),
         name,
-        str(evaluation.get("model", "")),
+        str(model or ""),
         clusters if cluster is not None else None,
         prints,
         notes,
@@ -88,7 +91,10 @@ def _json(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(log, dict) or "eval" not in log:
         raise InputError(f"{path} is no log of Inspect: it has no 'eval'")
-    return log, list(log.get("samples") or [])
+    samples = log.get("samples") or []
+    if not isinstance(samples, list):
+        raise InputError(f"{path}: its 'samples' are no list")
+    return log, samples
 
 
 def _archive(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -107,7 +113,8 @@ def _archive(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             if head is None:
                 raise InputError(f"{path} is no log of Inspect: it has no header.json")
             inside = sorted(n for n in members if n.startswith("samples/") and n.endswith(".json"))
-            return read(head), [read(name) for name in inside]
+            header = read(head)
+            return (header if isinstance(header, dict) else {}), [read(name) for name in inside]
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
         raise InputError(f"{path} can't be read as an Inspect archive: {error}") from error
 
@@ -124,6 +131,21 @@ def _zstandard(raw: BinaryIO, info: zipfile.ZipInfo) -> bytes:
     if not info.file_size:
         return b""
     return bytes(pa.decompress(compressed, info.file_size, codec="zstd"))
+
+
+def _check(sample: Any, where: str) -> None:
+    """A sample is an object, and so are its scores where it has some."""
+    if not isinstance(sample, dict):
+        raise InputError(f"{where} is not an object")
+    if not isinstance(sample.get("scores") or {}, dict):
+        raise InputError(f"{where}: its 'scores' are no object")
+
+
+def _epoch(sample: dict[str, Any], where: str) -> int:
+    number = as_number(sample.get("epoch", 1))
+    if number is None or not number.is_integer():
+        raise InputError(f"{where}: 'epoch' is {str(sample['epoch'])[:40]!r}, not a whole number")
+    return int(number)
 
 
 def _scorers(samples: list[dict[str, Any]]) -> list[str]:

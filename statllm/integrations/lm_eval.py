@@ -84,7 +84,7 @@ def read_lm_eval(
     items, scores, clusters, prints = [], [], [], []
     for file, number, row in rows:
         where = f"{file} line {number}"
-        if "doc_id" not in row:
+        if row.get("doc_id") is None:
             raise InputError(f"{where} has no 'doc_id'")
         task = _task(file)
         items.append(f"{task}/{row['doc_id']}")

@@ -93,11 +93,7 @@ def plain_scores(
     items, samples, scores, clusters = [], [], [], []
     seen: dict[str, int] = {}
     for row, (name, value) in enumerate(zip(ids, values, strict=True)):
-        if name is None:
-            raise InputError(f"{source}: '{key}' is null in row {row}")
-        if isinstance(name, dict | list):
-            raise InputError(f"{source}: '{key}' is {str(name)[:40]} in row {row}, not an id")
-        label = item_label(name)
+        label = label_of(name, source, key, row)
         for each in value if isinstance(value, list) else [value]:
             number = float("nan") if each is None else as_number(each)
             if number is None:
@@ -108,9 +104,7 @@ def plain_scores(
             samples.append(_whole(given[row], source, numbered, row) if given else place)
             scores.append(number)
             if groups is not None:
-                if groups[row] is None:
-                    raise InputError(f"{source}: '{cluster}' is null in row {row}")
-                clusters.append(str(groups[row]))
+                clusters.append(label_of(groups[row], source, str(cluster), row))
     return Scores(
         source,
         items,
@@ -120,6 +114,15 @@ def plain_scores(
         models[0] if models else "",
         clusters if groups is not None else None,
     )
+
+
+def label_of(value: Any, source: object, column: str, row: int) -> str:
+    """Return an id or a group as text; `InputError` if it's null, NaN, or no single value."""
+    if value is None or value != value:
+        raise InputError(f"{source}: '{column}' is null in row {row}")
+    if isinstance(value, dict | list):
+        raise InputError(f"{source}: '{column}' is {str(value)[:40]} in row {row}, not an id")
+    return item_label(value)
 
 
 def item_label(value: Any) -> str:
@@ -149,6 +152,6 @@ def _column(
 
 def _whole(value: Any, source: str, column: str | None, row: int) -> int:
     number = as_number(value)
-    if number is None or number != int(number):
+    if number is None or not number.is_integer():
         raise InputError(f"{source}: '{column}' is {value!r} in row {row}, not a whole number")
     return int(number)

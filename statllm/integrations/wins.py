@@ -19,7 +19,7 @@ from statllm.integrations.alpaca_eval import (
     share_of_win,
     values_of,
 )
-from statllm.integrations.plain import ITEMS, item_label
+from statllm.integrations.plain import ITEMS, label_of
 from statllm.integrations.scores import as_number
 
 FloatArray = NDArray[np.float64]
@@ -148,7 +148,7 @@ def _of_alpaca_eval(path: Path, names: WinColumns) -> tuple[Wins, list[str]]:
         cluster=None if names.cluster is None else np.array([str(c) for c in every(names.cluster)]),
     )
     if all("output_1" in entry and "output_2" in entry for entry in entries):
-        other, mine = ([str(text) for text in every(key)] for key in ("output_1", "output_2"))
+        other, mine = (_texts(every(key), path, key) for key in ("output_1", "output_2"))
         wins = replace(
             wins,
             length=_counts(mine, len),
@@ -181,9 +181,10 @@ def _of_table(table: pa.Table, path: Path, names: WinColumns) -> tuple[Wins, lis
         return None if name is None else _floats(values(name) or [], path, name)
 
     def labels(found: list[Any] | None, what: str) -> NDArray[np.str_] | None:
-        if found is not None and None in found:
-            raise InputError(f"{path}: the column of {what} is null in row {found.index(None)}")
-        return None if found is None else np.array([item_label(each) for each in found])
+        if found is None:
+            return None
+        what = f"the column of {what}"
+        return np.array([label_of(each, path, what, row) for row, each in enumerate(found)])
 
     outcome = values(names.outcome, OUTCOMES, "--outcome") or []
     item = labels(values(names.item, ITEMS, "--item"), "items")
@@ -196,6 +197,13 @@ def _of_table(table: pa.Table, path: Path, names: WinColumns) -> tuple[Wins, lis
         labels(values(names.cluster), "clusters"),
     )  # fmt: skip
     return wins, [""] * len(wins) if model is None else [str(each) for each in model]
+
+
+def _texts(values: list[Any], path: Path, key: str) -> list[str]:
+    for place, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(f"{path}, entry {place}: '{key}' is {str(value)[:40]!r}, not text")
+    return values
 
 
 def _counts(texts: list[str], measure: Callable[[str], int]) -> FloatArray:

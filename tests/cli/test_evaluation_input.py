@@ -41,6 +41,8 @@ def folder(tmp_path: Path) -> Path:
         ("a.csv", "id,score\n1,\n2,\n", " a.csv"),
         ("a.csv", "id,score\n,1\n2,0\n", "null in row 0"),
         ("a.csv", "id,score\n1,inf\n2,0\n", "inf"),
+        ("a.csv", "id,score,score\n1,1,1\n2,0,0\n", "column 'score' occurs twice"),
+        ("a.csv", "id,score\n1.5,1\nnan,0\n", "null in row 1"),
         ("a.csv", "id,score\n1,1e308\n2,-1e308\n3,1e308\n", "1e+308"),
         ("a.csv", b"id,score\n\xe9,1\nb,0\n", "column 'id' is not UTF-8 text"),
         ("a.csv", "id,score\nz,1\ny,0\n", None),
@@ -99,6 +101,61 @@ def test_options(statllm, folder: Path, arguments: list[str], said: str | None) 
     assert code == (0 if said is None else 2), error
     assert said is None or said in error
     assert given["JSON"].read_bytes() == before
+
+
+def test_columns_that_occur_twice(statllm, folder: Path) -> None:
+    battles = write(folder / "battles.csv", "model_a,model_b,winner,winner\na,b,a,a\nb,a,a,a\n")
+    code, _, error = statllm("rank", battles)
+    assert code == 2
+    assert "column 'winner' occurs twice" in error
+    verdicts = write(folder / "verdicts.csv", "pair,order,verdict,order\n1,a,a,a\n1,b,b,b\n")
+    code, _, error = statllm("audit-judge", verdicts, "--pair", "pair", "--order", "order")
+    assert code == 2
+    assert "column 'order' occurs twice" in error
+
+
+def test_a_judge_without_a_verdict(statllm, folder: Path) -> None:
+    path, out = write(folder / "v.csv", "pair,order,verdict\n1,a,\n1,b,\n"), folder / "o.json"
+    code, _, error = statllm("audit-judge", path, "--pair", "pair", "--order", "order", "-o", out)
+    assert code == 2
+    assert "column 'verdict' holds no verdict" in error
+    assert not out.exists()
+
+
+def test_the_file_is_named_once(statllm, folder: Path) -> None:
+    path = write(folder / "p.csv", GOOD)
+    code, _, error = statllm("passk", path, "--answer", "zzz")
+    assert code == 2
+    assert error.count("p.csv") == 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_names_in_pictures(statllm, folder: Path, suffix: str) -> None:
+    """Dollars aren't mathematics, and a picture says which model is which."""
+    odd, picture = "$x_$", folder / f"p.{suffix}"
+    battles = f"model_a,model_b,winner\n{odd},b,a\nb,{odd},a\n{odd},b,tie\n"
+    code, _, error = statllm("rank", write(folder / "r.csv", battles), "--figure", picture)
+    assert code == 0, error
+    assert picture.stat().st_size > 1000
+    picture.unlink()
+    paths = []
+    for model, content in ((odd, GOOD), ("tuned", OTHER)):
+        head, *lines = content.splitlines()
+        table = [f"{head},model", *(f"{line},{model}" for line in lines)]
+        paths.append(write(folder / f"{len(paths)}.csv", "\n".join(table)))
+    code, _, error = statllm("compare", *paths, "--figure", picture)
+    assert code == 0, error
+    assert picture.stat().st_size > 1000
+    if suffix == "svg":
+        assert "B: tuned" in picture.read_text()
+
+
+def test_a_level_isn_t_rounded(statllm, folder: Path) -> None:
+    rows = "id,score\n" + "".join(f"{i // 2},{i % 3 % 2}\n" for i in range(12))
+    path = write(folder / "p.csv", rows)
+    assert "99.5 % band" in statllm("passk", path, "--level", ".995")[1]
+    battles = write(folder / "battles.csv", BATTLES)
+    assert "99.5 % interval" in statllm("rank", battles, "--level", ".995")[1]
 
 
 def test_no_interval_is_a_dash_and_no_warning(statllm, folder: Path) -> None:

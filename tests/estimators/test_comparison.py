@@ -187,9 +187,9 @@ def test_missing_pairs_are_refused_or_dropped() -> None:
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="have 1 and 2 rows"):
         paired_difference([1.0], [1.0, 2.0])
-    with pytest.raises(ValueError, match="1 cluster labels for 2 rows"):
+    with pytest.raises(ValueError, match="clusters must have one label per row, 2"):
         paired_difference([1.0, 2.0], [1.0, 2.0], clusters=["a"])
-    with pytest.raises(ValueError, match="1 cluster labels for 2 rows"):
+    with pytest.raises(ValueError, match="clusters must have one label per row, 2"):
         mean_estimate([1.0, 2.0], clusters=["a"])
     with pytest.raises(ValueError, match="one-dimensional"):
         mean_estimate([[1.0, 2.0]])

@@ -144,7 +144,7 @@ def test_errors_over_many_families() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="log_p must be at most 0, but one is 0.5"):
         multiplicity.holm([0.5, -1.0])
-    with pytest.raises(ValueError, match="n_tests must be at least 2"):
+    with pytest.raises(ValueError, match="n_tests must be a whole number of at least 2"):
         multiplicity.benjamini_hochberg([-1.0, -2.0], n_tests=1)
     with pytest.raises(ValueError, match="dimension"):
         multiplicity.bonferroni(-1.0)

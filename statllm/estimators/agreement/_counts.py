@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
+
 FloatArray = NDArray[np.float64]
 Weights = Literal["identity", "linear", "quadratic", "ordinal", "ratio"]
 
@@ -109,8 +111,8 @@ def _table(ratings: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if raw.ndim != 2:
         raise ValueError(f"ratings must be a matrix of units by raters, not of shape {raw.shape}")
     if raw.dtype.kind in "iufb":
-        numbers = raw.astype(np.float64)
-        return numbers, np.isnan(numbers)
+        table = raw.astype(np.float64)
+        return table, np.isnan(table)
     if raw.dtype.kind != "O":
         return raw, np.zeros(raw.shape, bool)
     flat = raw.ravel().tolist()
@@ -118,8 +120,9 @@ def _table(ratings: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     kinds = {isinstance(x, str) for x, gone in zip(flat, missing.ravel(), strict=True) if not gone}
     if len(kinds) > 1:
         raise ValueError("ratings must be all text or all numbers")
-    filled = np.where(missing, "" if kinds == {True} else np.nan, raw)
-    return filled.astype(np.str_ if kinds == {True} else np.float64), missing
+    if kinds == {True}:
+        return np.where(missing, "", raw).astype(np.str_), missing
+    return numbers(np.where(missing, np.nan, raw), "ratings"), missing
 
 
 def agreement_weights(weights: Weights | ArrayLike, values: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes
 from statllm.results import Estimate, Interval
 
 FloatArray = NDArray[np.float64]
@@ -25,17 +26,12 @@ def cluster_sums(values: FloatArray, clusters: ArrayLike | None) -> FloatArray:
     Raises
     ------
     ValueError
-        Unless there's one label per row.
+        Unless there's one label per row, none of them missing.
     """
     if clusters is None:
         return values
-    labels = np.asarray(clusters)
-    if labels.shape != (len(values),):
-        raise ValueError(
-            f"clusters must have one label per unit, {len(values)}, not {labels.shape}"
-        )
-    names, number = np.unique(labels, return_inverse=True)
-    columns = [np.bincount(number, column, len(names)) for column in values.T]
+    number = label_codes(clusters, "clusters", len(values))
+    columns = [np.bincount(number, column) for column in values.T]
     return np.stack(columns, axis=1).astype(np.float64)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes
 from statllm.estimators.agreement._counts import CategoryCounts, category_counts
 from statllm.estimators.agreement._jackknife import cluster_sums, from_deletions
 from statllm.results import Estimate
@@ -81,13 +82,7 @@ def krippendorff_alpha(
         centred = table.values - table.values.sum() / max(len(table.values), 1)
         sums, squares = table.counts @ centred, table.counts @ centred**2
     paired = m >= 2
-    labels = None if clusters is None else np.asarray(clusters)
-    if labels is not None:
-        if labels.shape != (n_units,):
-            raise ValueError(
-                f"clusters must have one label per unit, {n_units}, not {labels.shape}"
-            )
-        labels = labels[paired]
+    labels = None if clusters is None else label_codes(clusters, "clusters", n_units)[paired]
     if not paired.any():
         none = np.zeros(0)
         found = _Disagreement(math.nan, math.nan, none, none, none, math.nan)

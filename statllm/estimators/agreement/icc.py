@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
 from statllm.estimators.agreement._jackknife import cluster_sums
 from statllm.results import Estimate, Interval
 
@@ -78,7 +79,7 @@ def icc(
     >>> f"{icc(judges, '2', interval='F').interval():.3f}"
     '[0.019, 0.761]'
     """
-    table = np.asarray(ratings, np.float64)
+    table = numbers(ratings, "ratings")
     if table.ndim != 2 or min(table.shape) < 2:
         raise ValueError(f"ratings must be a matrix of at least 2 x 2, not of shape {table.shape}")
     missing = np.argwhere(~np.isfinite(table))
@@ -170,7 +171,7 @@ def _single(sums: FloatArray, k: int, form: str) -> FloatArray:
     raters = k * (j - e) / n if form == "2" else np.zeros_like(e)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = (b - noise) / (b + (k - 1) * noise + raters)
-    return np.asarray(ratio, np.float64)
+    return np.where(np.isfinite(ratio), ratio, np.nan)
 
 
 def _f_limits(

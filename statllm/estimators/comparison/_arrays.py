@@ -7,13 +7,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes, numbers
+
 FloatArray = NDArray[np.float64]
 Missing = Literal["raise", "drop"]
 
 
 def flat(x: ArrayLike, what: str) -> FloatArray:
     """A one-dimensional array of floats."""
-    values = np.asarray(x, dtype=np.float64)
+    values = numbers(x, what)
     if values.ndim != 1:
         raise ValueError(f"{what} must be one-dimensional, not of shape {values.shape}")
     return values
@@ -49,9 +51,6 @@ def pairs(
 
 def cluster_sums(values: FloatArray, clusters: ArrayLike) -> FloatArray:
     """Sum of the values of each cluster."""
-    labels = np.asarray(clusters)
-    if labels.shape != values.shape:
-        raise ValueError(f"{len(labels)} cluster labels for {len(values)} rows")
-    _, number = np.unique(labels, return_inverse=True)
+    number = label_codes(clusters, "clusters", len(values))
     sums: FloatArray = np.bincount(number, weights=values).astype(np.float64)
     return sums

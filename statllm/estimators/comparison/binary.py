@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers, whole
 from statllm.estimators.comparison._arrays import FloatArray, Missing, differences_of, pairs
 from statllm.estimators.comparison._tails import log_binomial_tail, result, two_sided
 from statllm.estimators.comparison.t_tests import Alternative
@@ -164,7 +165,8 @@ def cochran_q(
     >>> round(test.statistic, 2), round(test.p_value, 4), test.n_effective
     (4.5, 0.2222, 4)
     """
-    x = np.asarray(outcomes, np.float64)
+    x = numbers(outcomes, "outcomes")
+    resamples = whole(resamples, "resamples", 1)
     if x.ndim != 2 or x.shape[1] < 2:
         raise ValueError(f"outcomes must be prompts by two or more models, not {x.shape}")
     if not np.isin(x, [0, 1]).all():

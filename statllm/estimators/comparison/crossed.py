@@ -18,8 +18,9 @@ def crossed_mean(scores: ArrayLike, name: str = "mean", unit: str = "") -> TEsti
     two-way table without repeats (Searle, Casella and McCulloch 1992, *Variance Components*, 4.4).
     It is never taken below ``MS_rows / (R C)`` or ``MS_columns / (R C)``, beneath which it falls
     only by chance. Degrees of freedom are Satterthwaite's (1946), and at least those of the smaller
-    of R and C: few rows cost much where rows differ, and little where they don't, unlike in `two_way_mean`, which needs no model and no full
-    table but takes the smaller number of clusters for its degrees of freedom.
+    of R and C: few rows cost much where rows differ, and little where they don't, unlike in
+    `two_way_mean`, which needs no model and no full table but takes the smaller number of clusters
+    for its degrees of freedom.
 
     Parameters
     ----------

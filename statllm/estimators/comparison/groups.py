@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import label_codes, labels
 from statllm.estimators.comparison._arrays import FloatArray, flat
 from statllm.estimators.comparison.means import mean_estimate
 from statllm.estimators.comparison.t_tests import TEstimate, satterthwaite, t_estimate
@@ -82,19 +83,16 @@ def _of_groups(
     x: ArrayLike, groups: ArrayLike, clusters: ArrayLike | None
 ) -> tuple[list[TEstimate], FloatArray]:
     """The mean of each group, and its number of rows."""
-    values, labels = flat(x, "x"), np.asarray(groups)
-    if labels.shape != values.shape:
-        raise ValueError(f"{len(labels)} group labels for {len(values)} rows")
-    within = np.arange(len(values)) if clusters is None else np.asarray(clusters)
-    if within.shape != values.shape:
-        raise ValueError(f"{len(within)} cluster labels for {len(values)} rows")
-    _, code = np.unique(labels, return_inverse=True)
-    kinds, cluster = np.unique(within, return_inverse=True)
-    owner = np.zeros(len(kinds), np.int64)
+    values = flat(x, "x")
+    n = len(values)
+    code = label_codes(groups, "groups", n)
+    within = np.arange(n) if clusters is None else labels(clusters, "clusters", n)
+    cluster = label_codes(within, "clusters", n)
+    owner = np.zeros(int(cluster.max(initial=-1)) + 1, np.int64)
     owner[cluster] = code
-    if (owner[cluster] != code).any():
-        torn = kinds[cluster[owner[cluster] != code][0]]
-        raise ValueError(f"cluster {torn!r} lies in more than one group")
+    torn = owner[cluster] != code
+    if torn.any():
+        raise ValueError(f"cluster {within[torn][0]!r} lies in more than one group")
     sizes = np.bincount(code).astype(np.float64)
     order = np.split(np.argsort(code, kind="stable"), np.cumsum(sizes.astype(int))[:-1])
     ways = None if clusters is None else cluster

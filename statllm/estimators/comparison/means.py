@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import labels
 from statllm.estimators.comparison._arrays import FloatArray, Missing, cluster_sums, flat, pairs
 from statllm.estimators.comparison.t_tests import TEstimate, satterthwaite, t_estimate
 
@@ -36,7 +37,7 @@ def mean_estimate(
     Raises
     ------
     ValueError
-        If lengths differ.
+        If lengths differ or a label is missing.
 
     Examples
     --------
@@ -146,11 +147,7 @@ def paired_difference(
     (0.25, 0.25)
     """
     first, second, kept = pairs(a, b, missing)
-    groups = None if clusters is None else np.asarray(clusters)
-    if groups is not None:
-        if len(groups) != len(kept):
-            raise ValueError(f"{len(groups)} cluster labels for {len(kept)} rows")
-        groups = groups[kept]
+    groups = None if clusters is None else labels(clusters, "clusters", len(kept))[kept]
     return ratio_estimate(
         second - first, np.ones(len(first)), name, unit, groups, method="mean of paired differences"
     )

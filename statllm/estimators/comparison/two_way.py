@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import label_codes
 from statllm.estimators.comparison._arrays import flat
 from statllm.estimators.comparison.means import ratio_estimate
 from statllm.estimators.comparison.t_tests import TEstimate, t_estimate
@@ -34,6 +35,7 @@ def two_way_mean(
     first, second : array_like, shape (n,)
         Labels.
     weights : array_like of float, shape (n,), optional
+        Not negative.
     name, unit : str
 
     Returns
@@ -45,7 +47,7 @@ def two_way_mean(
     Raises
     ------
     ValueError
-        If lengths differ.
+        If lengths differ, a label is missing or a weight negative.
 
     Examples
     --------
@@ -57,12 +59,13 @@ def two_way_mean(
     """
     values = flat(x, "x")
     w = np.ones(len(values)) if weights is None else flat(weights, "weights")
-    codes = []
-    for labels in (first, second):
-        found = np.asarray(labels)
-        if found.shape != values.shape:
-            raise ValueError(f"{len(found)} cluster labels for {len(values)} rows")
-        codes.append(np.unique(found, return_inverse=True)[1])
+    if (w < 0).any():
+        row = int((w < 0).argmax())
+        raise ValueError(f"weights must not be negative, but row {row} is {w[row]:g}")
+    codes = [
+        label_codes(labels, name, len(values))
+        for name, labels in (("first", first), ("second", second))
+    ]
     both = codes[0] * (int(codes[1].max(initial=0)) + 1) + codes[1]
     one, other, cell = (
         ratio_estimate(w * values, w, clusters=code) for code in (codes[0], codes[1], both)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import numbers
 from statllm.estimators.design._columns import (
     BoolArray,
     Factor,
@@ -132,7 +133,7 @@ class Design:
             rows have the same item, model, sample and judge, or weights differ within an item.
             Rows are named.
         """
-        scores = np.asarray(score, np.float64)
+        scores = numbers(score, "score")
         if scores.ndim != 1 or not len(scores):
             raise ValueError(f"score must be one column, not of shape {scores.shape}")
         each(np.isfinite(scores), "score", scores, "must be finite")
@@ -150,7 +151,7 @@ class Design:
         items, models = found["item"], found["model"]
         assert items is not None
         assert models is not None
-        weights = np.ones(len(scores)) if weight is None else np.asarray(weight, np.float64)
+        weights = np.ones(len(scores)) if weight is None else numbers(weight, "weight")
         if weights.shape != scores.shape:
             raise ValueError(f"weight has {weights.size} rows, score {len(scores)}")
         each(np.isfinite(weights) & (weights >= 0), "weight", weights, "must be 0 or more")

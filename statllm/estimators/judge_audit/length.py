@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import whole
 from statllm.estimators.comparison import TEstimate, mean_estimate, t_estimate
 from statllm.estimators.judge_audit.findings import Finding, fair_test, mean_share
 from statllm.estimators.judge_audit.verdicts import Verdicts
@@ -191,6 +192,7 @@ def length_curve(verdicts: Verdicts, bins: int = 5) -> LengthCurve:
     """
     if verdicts.length_a is None or verdicts.length_b is None:
         raise ValueError("the verdicts have no lengths")
+    bins = whole(bins, "bins", 1)
     relative = relative_length(verdicts.length_a, verdicts.length_b)
     kept = ~np.isnan(relative) & ~np.isnan(verdicts.place) & (relative != 0)
     used, relative = verdicts.rows(kept), relative[kept]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes, numbers
 from statllm.estimators.comparison import mcnemar
 from statllm.estimators.judge_audit.findings import FloatArray, mean_share, share
 from statllm.estimators.proportions import proportion
@@ -113,9 +114,7 @@ def audit_swaps(
     'McNemar, exact: statistic 4, p = 0.125 (two-sided, n = 4)'
     """
     a, b = both_orders(forward, backward)
-    labels = np.arange(len(a)) if clusters is None else np.asarray(clusters)
-    if labels.shape != a.shape:
-        raise ValueError("clusters must have one label per pair")
+    labels = np.arange(len(a)) if clusters is None else label_codes(clusters, "clusters", len(a))
     used = ~(np.isnan(a) | np.isnan(b))
     lean = (a + b)[used] / 2
     return SwapAudit.of(lean, (lean == 0).astype(np.float64), labels[used], len(a))
@@ -131,7 +130,7 @@ def both_orders(forward: ArrayLike, backward: ArrayLike) -> tuple[FloatArray, Fl
 
 def verdicts_by_place(x: ArrayLike, name: str) -> FloatArray:
     """Verdicts 1, 0, -1 and NaN as floats; ValueError if there are others."""
-    values = np.asarray(x, dtype=np.float64)
+    values = numbers(x, name)
     if values.ndim != 1 or not np.all(np.isin(values, [-1, 0, 1]) | np.isnan(values)):
         raise ValueError(f"{name} must be one-dimensional, of 1, 0, -1 and NaN")
     return values

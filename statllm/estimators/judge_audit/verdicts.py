@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import labels, numbers
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -37,8 +39,8 @@ class Verdicts:
     Raises
     ------
     ValueError
-        If lengths differ, a value isn't one of those above, or what belongs to a pair changes
-        within it.
+        If lengths differ, a value isn't one of those above, a label is missing, or what belongs to
+        a pair changes within it.
 
     Examples
     --------
@@ -71,19 +73,24 @@ class Verdicts:
     ) -> Verdicts:
         """Make it from anything like arrays."""
 
-        def numbers(x: ArrayLike | None) -> FloatArray | None:
-            return None if x is None else np.asarray(x, np.float64)
+        def given(x: ArrayLike | None, name: str) -> FloatArray | None:
+            return None if x is None else numbers(x, name)
 
-        names = np.asarray(pair)
+        n = np.size(np.asarray(place, object))
+        names, first = labels(pair, "pair", n), numbers(a_first, "a_first")
+        wrong = np.flatnonzero(~np.isin(first, [0, 1]))
+        if len(wrong):
+            row = wrong[0]
+            raise ValueError(f"a_first must be true or false, not {first.flat[row]:g} in row {row}")
         return cls(
             names,
-            np.asarray(a_first, bool),
-            np.asarray(place, np.float64),
-            names if cluster is None else np.asarray(cluster),
-            numbers(human),
-            numbers(length_a),
-            numbers(length_b),
-            numbers(own),
+            first.astype(np.bool_),
+            numbers(place, "place"),
+            names if cluster is None else labels(cluster, "cluster", n),
+            given(human, "human"),
+            given(length_a, "length_a"),
+            given(length_b, "length_b"),
+            given(own, "own"),
         )
 
     def __post_init__(self) -> None:
@@ -104,9 +111,13 @@ class Verdicts:
                 raise ValueError(f"{name} must be 1, 0 or -1, not {column[row]:g} in row {row}")
         for name in ("length_a", "length_b"):
             column = getattr(self, name)
-            if column is not None and np.nanmin(column, initial=0.0) < 0:
-                row = int(np.nanargmin(column))
-                raise ValueError(f"{name} must not be negative; it is {column[row]:g} in row {row}")
+            if column is None:
+                continue
+            wrong = np.flatnonzero((column < 0) | np.isinf(column))
+            if len(wrong):
+                row = wrong[0]
+                said = "must not be negative" if column[row] < 0 else "must be finite"
+                raise ValueError(f"{name} {said}; it is {column[row]:g} in row {row}")
         for name in ("cluster", "human"):
             column = getattr(self, name)
             if column is None or not n:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators.passk.counts import sample_numbers
 from statllm.ragged import Ragged
 
 FloatArray = NDArray[np.float64]
@@ -44,10 +45,8 @@ def best_at_k(reward: Ragged, value: Ragged, k: ArrayLike) -> FloatArray:
     """
     if not np.array_equal(reward.offsets, value.offsets):
         raise ValueError("reward and value must have rows of the same lengths")
-    ks = np.asarray(k)
-    if ks.ndim > 1 or np.any(ks < 1) or np.any(ks != np.floor(ks)):
-        raise ValueError("k must be a whole number of at least 1, or a list of such")
-    wanted = np.atleast_1d(ks).astype(np.int64)
+    ks = sample_numbers(k)
+    wanted = np.atleast_1d(ks)
     out = np.full((reward.n_rows, len(wanted)), np.nan)
     for task in range(reward.n_rows):
         scores = np.asarray(reward.row(task), np.float64)

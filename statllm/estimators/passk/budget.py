@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
+from statllm.estimators.passk.counts import sample_numbers, verdicts
 from statllm.ragged import Ragged
 
 FloatArray = NDArray[np.float64]
@@ -31,7 +33,7 @@ def tokens_at_k(n_tokens: Ragged, k: ArrayLike) -> FloatArray:
     array([[20., 80.],
            [ 5., 20.]])
     """
-    ks = np.asarray(k)
+    ks = sample_numbers(k)
     means = n_tokens.with_values(np.asarray(n_tokens.values, np.float64)).mean()
     out: FloatArray = np.multiply.outer(means, ks).astype(np.float64)
     return out
@@ -57,7 +59,8 @@ def accuracy_within_budget(correct: Ragged, n_tokens: Ragged, budgets: ArrayLike
     Raises
     ------
     ValueError
-        If rows differ in length, or the budgets aren't one-dimensional.
+        If rows differ in length, a verdict isn't 0 or 1, a length is missing or negative (the task
+        is named), or the budgets aren't one-dimensional numbers.
 
     Examples
     --------
@@ -68,13 +71,15 @@ def accuracy_within_budget(correct: Ragged, n_tokens: Ragged, budgets: ArrayLike
     """
     if not np.array_equal(correct.offsets, n_tokens.offsets):
         raise ValueError("correct and n_tokens must have rows of the same lengths")
-    limits = np.asarray(budgets)
-    if limits.ndim != 1:
-        raise ValueError("budgets must be one-dimensional")
-    verdicts = np.asarray(correct.values, np.float64)
-    tokens = np.asarray(n_tokens.values, np.float64)
+    limits = numbers(budgets, "budgets")
+    if limits.ndim != 1 or np.isnan(limits).any():
+        raise ValueError("budgets must be one-dimensional numbers")
+    right, tokens = verdicts(correct), numbers(n_tokens.values, "n_tokens")
+    wrong = np.flatnonzero(~(tokens >= 0))
+    if len(wrong):
+        task = int(n_tokens.rows[wrong[0]])
+        raise ValueError(f"n_tokens of a sample of task {task} is {tokens[wrong[0]]:g}")
     columns = [
-        correct.with_values(np.where(tokens <= limit, verdicts, verdicts * 0.0)).mean()
-        for limit in limits
+        correct.with_values(np.where(tokens <= limit, right, 0.0)).mean() for limit in limits
     ]
     return np.stack(columns, axis=1) if columns else np.empty((correct.n_rows, 0))

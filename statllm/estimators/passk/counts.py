@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
 from statllm.ragged import Ragged
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+_LARGEST = 2.0**53  # above, floats leave out whole numbers
 
 
 def success_counts(correct: Ragged) -> tuple[IntArray, IntArray]:
@@ -33,14 +35,28 @@ def success_counts(correct: Ragged) -> tuple[IntArray, IntArray]:
     >>> success_counts(Ragged.from_lists([[1, 0, 1], [0]]))
     (array([2, 0]), array([3, 1]))
     """
-    values = np.asarray(correct.values, np.float64)
+    values = verdicts(correct)
+    sums = correct.with_values(values).sum()
+    return np.asarray(np.rint(sums), np.int64), np.asarray(correct.lengths, np.int64)
+
+
+def verdicts(correct: Ragged) -> FloatArray:
+    """Return all verdicts as floats; ValueError names the task of one that isn't 0 or 1."""
+    values = numbers(correct.values, "correct")
     wrong = np.flatnonzero(~np.isin(values, [0.0, 1.0]))
     if len(wrong):
         place = int(wrong[0])
         task = int(correct.rows[place])
         raise ValueError(f"a verdict of task {task} is {values[place]:g}, not 0 or 1")
-    sums = correct.with_values(values).sum()
-    return np.asarray(np.rint(sums), np.int64), np.asarray(correct.lengths, np.int64)
+    return values
+
+
+def sample_numbers(k: ArrayLike) -> IntArray:
+    """Return k as whole numbers, of shape () or (n_k,); ValueError unless all are at least 1."""
+    ks = numbers(k, "k")
+    if ks.ndim > 1 or not np.all((ks >= 1) & (ks == np.floor(ks)) & (ks < _LARGEST)):
+        raise ValueError("k must be a whole number of at least 1, or a list of such")
+    return ks.astype(np.int64)
 
 
 def pass_at_k(successes: ArrayLike, n: ArrayLike, k: ArrayLike) -> FloatArray:
@@ -107,17 +123,17 @@ def _checked(
     successes: ArrayLike, n: ArrayLike, k: ArrayLike
 ) -> tuple[IntArray, IntArray, IntArray]:
     """Counts of shape (n_tasks,) or (n_tasks, 1), and k of shape () or (n_k,)."""
-    given = [np.asarray(x) for x in (successes, n, k)]
-    for name, x in zip(("successes", "n", "k"), given, strict=True):
-        if not np.issubdtype(x.dtype, np.integer) and not np.all(x == np.floor(x)):
+    ks = sample_numbers(k)
+    given = []
+    for name, counts in (("successes", successes), ("n", n)):
+        x = numbers(counts, name)
+        if not np.all((x == np.floor(x)) & (np.abs(x) < _LARGEST)):
             raise ValueError(f"{name} must be whole numbers")
-    ks = given[2].astype(np.int64)
-    c, total = np.broadcast_arrays(given[0].astype(np.int64), given[1].astype(np.int64))
-    if c.ndim != 1 or ks.ndim > 1:
-        raise ValueError("successes and n must be one-dimensional, k a number or one-dimensional")
+        given.append(x.astype(np.int64))
+    c, total = np.broadcast_arrays(*given)
+    if c.ndim != 1:
+        raise ValueError("successes and n must be one-dimensional")
     if np.any(c < 0) or np.any(c > total):
         task = int(np.flatnonzero((c < 0) | (c > total))[0])
         raise ValueError(f"task {task} has {c[task]} successes in {total[task]} samples")
-    if np.any(ks < 1):
-        raise ValueError(f"k must be at least 1, not {ks.min()}")
     return (c[:, None], total[:, None], ks) if ks.ndim else (c, total, ks)

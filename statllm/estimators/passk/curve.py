@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes, numbers
 from statllm.estimators.comparison import mean_estimate
 from statllm.results import Estimate
 
@@ -116,9 +117,9 @@ def curve(
     >>> found.value.round(4), bool(found.critical > 2.57)  # 2.57: one t with 5 degrees of freedom
     (array([0.4167, 0.5556, 0.6667]), True)
     """
-    table = np.asarray(values, np.float64)
+    table = numbers(values, "values")
     places = np.asarray(x)
-    if table.ndim != 2 or places.shape != table.shape[1:]:
+    if table.ndim != 2 or not places.size or places.shape != table.shape[1:]:
         raise ValueError(
             f"values must have one column for each of the {places.size} points of x, "
             f"not the shape {table.shape}"
@@ -128,10 +129,7 @@ def curve(
     complete = ~np.isnan(table).any(axis=1)
     groups = None
     if clusters is not None:
-        groups = np.asarray(clusters)
-        if groups.shape != (len(table),):
-            raise ValueError(f"{groups.size} cluster labels for {len(table)} tasks")
-        groups = groups[complete]
+        groups = label_codes(clusters, "clusters", len(table))[complete]
     kept = table[complete]
     independent = len(kept) if groups is None else len(np.unique(groups))
     if independent < 2:

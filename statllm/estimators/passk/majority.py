@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from statllm.estimators.passk._majority_laws import MOST, Tally, majority_laws
+from statllm.estimators.passk.counts import sample_numbers, verdicts
 from statllm.ragged import Ragged
 
 FloatArray = NDArray[np.float64]
@@ -48,9 +49,9 @@ def majority_at_k(
     Raises
     ------
     ValueError
-        If rows differ in length, equal answers have different verdicts (the task and the answer are
-        named), a task has more than 1,000 samples, or k is below 1, or, with replacement, above
-        1,000.
+        If rows differ in length, a verdict isn't 0 or 1, equal answers have different verdicts
+        (the task and the answer are named), a task has more than 1,000 samples, or k is below 1,
+        or, with replacement, above 1,000.
 
     Examples
     --------
@@ -64,16 +65,15 @@ def majority_at_k(
         raise ValueError(f"draw must be without or with, not {draw!r}")
     if not np.array_equal(answers.offsets, correct.offsets):
         raise ValueError("answers and correct must have rows of the same lengths")
-    ks = np.asarray(k)
-    if ks.ndim > 1 or np.any(ks < 1) or np.any(ks != np.floor(ks)):
-        raise ValueError("k must be a whole number of at least 1, or a list of such")
-    wanted = np.atleast_1d(ks).astype(np.int64)
+    ks = sample_numbers(k)
+    wanted = np.atleast_1d(ks)
+    right = correct.with_values(verdicts(correct))
     if draw == "with" and wanted.max(initial=1) > MOST:
         raise ValueError(f"k is {wanted.max()}, more than {MOST} with replacement")
     numbers: dict[Tally, int] = {}
     rows = np.array(
         [
-            numbers.setdefault(_tally(task, answers.row(task), correct.row(task)), len(numbers))
+            numbers.setdefault(_tally(task, answers.row(task), right.row(task)), len(numbers))
             for task in range(answers.n_rows)
         ],
         np.int64,

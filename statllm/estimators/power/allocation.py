@@ -5,6 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from statllm.estimators._arrays import whole
+
+_TRIED = 100_000  # repeats, one by one; above them only some about the best in real numbers
+
 
 @dataclass(frozen=True)
 class Allocation:
@@ -37,8 +43,8 @@ def allocate(
     Var(mean) = item_variance / n + sample_variance / (n k) at the cost n (item_cost + k
     sample_cost). Without a cost of items, or enough items, k = 1 is best: a new item is worth more
     than a repeat. With one, k = sqrt(item_cost / sample_cost * sample_variance / item_variance)
-    (Cochran 1977, section 10.6); whole numbers are tried around it. Where there are only
-    `most_items`, what is left buys repeats.
+    (Cochran 1977, section 10.6); all whole numbers are tried, since few spend the budget evenly.
+    Where there are only `most_items`, what is left buys repeats.
 
     Parameters
     ----------
@@ -75,17 +81,7 @@ def allocate(
         raise ValueError(f"sample_cost must be positive, not {sample_cost}")
     if not (math.isfinite(budget) and budget >= item_cost + sample_cost):
         raise ValueError(f"a budget of {budget} doesn't pay for one sample of one item")
-    most = math.inf if most_items is None else most_items
-    if most < 1:
-        raise ValueError(f"most_items must be at least 1, not {most_items}")
-
-    def with_repeats(k: int) -> Allocation | None:
-        n = int(min(budget // (item_cost + k * sample_cost), most))
-        if n < 1:
-            return None
-        variance = item_variance / n + sample_variance / (n * k)
-        return Allocation(n, k, math.sqrt(variance), n * (item_cost + k * sample_cost))
-
+    most = math.inf if most_items is None else whole(most_items, "most_items", 1)
     longest = max(int((budget - item_cost) // sample_cost), 1)
     ideal = (
         math.sqrt(item_cost / sample_cost * sample_variance / item_variance)
@@ -94,8 +90,13 @@ def allocate(
     )
     # The repeats that use the budget up on all items there are, where those are few.
     filled = (budget / most - item_cost) / sample_cost if math.isfinite(most) else 1.0
-    near = {1, longest}
+    near = {longest, *range(1, min(longest, _TRIED) + 1)}
     for centre in (ideal, filled):
         near.update(range(max(int(centre) - 3, 1), min(int(centre) + 4, longest) + 1))
-    found = [each for k in sorted(near) if (each := with_repeats(k)) is not None]
-    return min(found, key=lambda each: (each.se, each.cost))
+    k = np.array(sorted(near), np.float64)
+    n = np.minimum(budget // (item_cost + k * sample_cost), most)
+    k, n = k[n >= 1], n[n >= 1]
+    se = np.sqrt(item_variance / n + sample_variance / (n * k))
+    cost = n * (item_cost + k * sample_cost)
+    best = int(np.lexsort((cost, se))[0])
+    return Allocation(int(n[best]), int(k[best]), float(se[best]), float(cost[best]))

@@ -31,7 +31,7 @@ def non_inferiority_power(
     >>> round(non_inferiority_power(0.0, 0.02, 0.4, 2500), 3)
     0.804
     """
-    _check(margin, sd, n, alpha)
+    _check(difference, margin, sd, n, alpha)
     from scipy import special
 
     shift = (difference + margin) / sd * math.sqrt(n)
@@ -58,7 +58,7 @@ def equivalence_power(
     >>> round(equivalence_power(0.0, 0.02, 0.4, 2500), 3)
     0.607
     """
-    _check(margin, sd, n, alpha)
+    _check(difference, margin, sd, n, alpha)
     import numpy as np
     from scipy import special
 
@@ -74,12 +74,14 @@ def equivalence_power(
     return float(weights / 2 @ np.where(room > 0, inside, 0.0))
 
 
-def _check(margin: float, sd: float, n: float, alpha: float) -> None:
-    if not margin > 0:
-        raise ValueError(f"the margin must be positive, not {margin}")
-    if not sd > 0:
-        raise ValueError(f"the standard deviation must be positive, not {sd}")
-    if not n > 1:
-        raise ValueError(f"n must be above 1, not {n}")
+def _check(difference: float, margin: float, sd: float, n: float, alpha: float) -> None:
+    if not math.isfinite(difference):
+        raise ValueError(f"the difference must be finite, not {difference}")
+    if not 0 < margin < math.inf:
+        raise ValueError(f"the margin must be positive and finite, not {margin}")
+    if not 0 < sd < math.inf:
+        raise ValueError(f"the standard deviation must be positive and finite, not {sd}")
+    if not 1 < n < math.inf:
+        raise ValueError(f"n must be above 1 and finite, not {n}")
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha must lie between 0 and 1/2, not {alpha}")

@@ -36,7 +36,7 @@ def mean_power(
     Raises
     ------
     ValueError
-        Unless sd > 0, n > 1 and 0 < alpha < 1.
+        Unless the effect is finite, sd > 0, n > 1 and 0 < alpha < 1.
 
     Examples
     --------
@@ -44,8 +44,10 @@ def mean_power(
     0.8078
     """
     _check(sd, alpha, alternative)
-    if not n > 1:
-        raise ValueError(f"n must be above 1, not {n}")
+    if not math.isfinite(effect):
+        raise ValueError(f"effect must be finite, not {effect}")
+    if not 1 < n < math.inf:
+        raise ValueError(f"n must be above 1 and finite, not {n}")
     from scipy import special
 
     df, shift = n - 1, effect / sd * math.sqrt(n)
@@ -148,7 +150,7 @@ def design_effect(cluster_sizes: float, icc: float) -> float:
     >>> design_effect(10, 0.05)
     1.45
     """
-    if cluster_sizes < 1:
+    if not 1 <= cluster_sizes < math.inf:
         raise ValueError(f"clusters have at least one unit, not {cluster_sizes}")
     if not -1 <= icc <= 1:
         raise ValueError(f"icc must lie between -1 and 1, not {icc}")

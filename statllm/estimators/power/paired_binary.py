@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from statllm.estimators._arrays import whole
 from statllm.estimators._search import fewest
 
 _TAIL = 1e-12  # probability of discordant counts that are left out
@@ -43,8 +44,7 @@ def mcnemar_power(
 
     if not (win >= 0 and loss >= 0 and win + loss <= 1):
         raise ValueError(f"win {win} and loss {loss} must be at least 0, and 1 at most together")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, not {n}")
+    n = whole(n, "n", 1)
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1, not {alpha}")
     apart = win + loss

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes, labels
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Tuning = Literal["plug-in", "cross-fitted"]
@@ -74,22 +76,16 @@ def union(
     Raises
     ------
     ValueError
-        If only one sample has clusters, or their number isn't that of the rows.
+        If only one sample has clusters, their number isn't that of the rows, or one is missing.
     """
     if clusters is None and unlabelled_clusters is None:
         rows = np.arange(n + n_unlabelled, dtype=np.int64)
         return rows[:n], rows[n:], n + n_unlabelled
     if clusters is None or unlabelled_clusters is None:
         raise ValueError("clusters and unlabelled_clusters must be given together")
-    first, second = np.asarray(clusters), np.asarray(unlabelled_clusters)
-    for labels, rows_of, name in (
-        (first, n, "clusters"),
-        (second, n_unlabelled, "unlabelled_clusters"),
-    ):
-        if labels.shape != (rows_of,):
-            raise ValueError(f"{name} must have one label per row, {rows_of}, not {labels.shape}")
-    _, code = np.unique(np.concatenate([first, second]), return_inverse=True)
-    number = code.astype(np.int64)
+    first = labels(clusters, "clusters", n)
+    second = labels(unlabelled_clusters, "unlabelled_clusters", n_unlabelled)
+    number = label_codes(np.concatenate([first, second]), "clusters", n + n_unlabelled)
     return number[:n], number[n:], int(number.max()) + 1
 
 
@@ -113,6 +109,8 @@ def combine(parts: Parts, tuning: Tuning | float, clip: bool) -> Combined:
     """
     if isinstance(tuning, str) and tuning not in ("plug-in", "cross-fitted"):
         raise ValueError(f"tuning must be plug-in, cross-fitted or a number, not {tuning!r}")
+    if not isinstance(tuning, str) and not np.isfinite(tuning):
+        raise ValueError(f"tuning must be finite, not {tuning!r}")
     copies = parts.copies[:, None]
     n_labelled = float(parts.copies[parts.labelled].sum())
     n_unlabelled = float(parts.copies[parts.unlabelled].sum())

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
 from statllm.estimators.ppi._combine import IntArray, cluster_sums
 
 FloatArray = NDArray[np.float64]
@@ -21,7 +22,7 @@ def design(x: ArrayLike, what: str) -> FloatArray:
     ValueError
         If it isn't two-dimensional and finite, or has no more rows than columns.
     """
-    matrix = np.asarray(x, np.float64)
+    matrix = numbers(x, what)
     if matrix.ndim != 2 or matrix.shape[1] == 0 or matrix.shape[0] <= matrix.shape[1]:
         raise ValueError(f"{what} must be a matrix with more rows than columns, not {matrix.shape}")
     if not np.isfinite(matrix).all():
@@ -37,7 +38,7 @@ def outcome(values: ArrayLike, x: FloatArray, link: Link, what: str) -> FloatArr
     ValueError
         If their number differs, or one isn't finite, or outside [0, 1] for the logit.
     """
-    y = np.asarray(values, np.float64)
+    y = numbers(values, what)
     if y.shape != (len(x),):
         raise ValueError(f"{what} must have one value per row of x, {len(x)}, not {y.shape}")
     if not np.isfinite(y).all():

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes, numbers
+
 FloatArray = NDArray[np.float64]
 Predictor = Callable[[FloatArray], ArrayLike]
 
@@ -60,17 +62,16 @@ def cross_predictions(
     >>> f.round(6), more.round(6)
     (array([ 1.,  3.,  5.,  7.,  9., 11., 13., 15., 17., 19.]), array([41.]))
     """
-    known, more = np.asarray(x, np.float64), np.asarray(x_unlabelled, np.float64)
-    y = np.asarray(labels, np.float64)
+    known, more = numbers(x, "x"), numbers(x_unlabelled, "x_unlabelled")
+    y = numbers(labels, "labels")
     if known.ndim != 2 or more.ndim != 2 or y.shape != (len(known),):
         raise ValueError("x and x_unlabelled must be matrices, with one label per row of x")
-    groups = np.arange(len(y)) if clusters is None else np.asarray(clusters)
-    if groups.shape != y.shape:
-        raise ValueError(f"{len(groups)} cluster labels for {len(y)} rows")
-    names, number = np.unique(groups, return_inverse=True)
-    if not 2 <= folds <= len(names):
-        raise ValueError(f"folds must lie between 2 and the {len(names)} clusters, not {folds}")
-    fold = np.random.default_rng(rng).permutation(np.arange(len(names)) % folds)[number]
+    groups = np.arange(len(y)) if clusters is None else clusters
+    number = label_codes(groups, "clusters", len(y))
+    size = int(number.max(initial=-1)) + 1
+    if not 2 <= folds <= size:
+        raise ValueError(f"folds must lie between 2 and the {size} clusters, not {folds}")
+    fold = np.random.default_rng(rng).permutation(np.arange(size) % folds)[number]
     held_out, total = np.empty(len(y)), np.zeros(len(more))
     for k in range(folds):
         out = fold == k

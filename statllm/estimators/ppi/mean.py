@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
 from statllm.estimators.ppi._combine import (
     Combined,
     IntArray,
@@ -122,6 +123,8 @@ def ppi_mean(
     alone = combine(parts, 0.0, False)
     spread, spread_alone = found, alone
     if bounds is not None:
+        if not bounds[0] < bounds[1]:
+            raise ValueError(f"bounds must rise, not {bounds}")
         for values, what in ((y, "labels"), (f, "predictions"), (u, "unlabelled_predictions")):
             if values.min() < bounds[0] or values.max() > bounds[1]:
                 raise ValueError(f"{what} must lie within the bounds {bounds[0]:g}, {bounds[1]:g}")
@@ -267,7 +270,7 @@ def column(values: ArrayLike, what: str) -> FloatArray:
     ValueError
         If they aren't one-dimensional, or one isn't finite.
     """
-    array = np.asarray(values, np.float64)
+    array = numbers(values, what)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{what} must be one-dimensional and not empty")
     missing = np.flatnonzero(~np.isfinite(array))

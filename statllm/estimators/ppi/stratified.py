@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import labels as labels_of
+from statllm.estimators._arrays import numbers
 from statllm.estimators.ppi._combine import Combined, Tuning, combine
 from statllm.estimators.ppi.mean import mean_parts, samples
 from statllm.estimators.ppi.results import PredictionPowered, t_estimate
@@ -67,23 +69,25 @@ def stratified_ppi_mean(
     >>> round(found.classical.value, 3)  # 0.9 * 3/4 + 0.1 * 1/4
     0.7
     """
-    here, there = np.asarray(strata), np.asarray(unlabelled_strata)
-    columns = [np.asarray(x, np.float64) for x in (labels, predictions, unlabelled_predictions)]
-    y, f, u = columns
-    for values, wanted, what in ((here, y, "strata"), (there, u, "unlabelled_strata")):
-        if values.shape != wanted.shape:
-            raise ValueError(f"{what} must have one label per row, {wanted.shape}")
+    y, f = numbers(labels, "labels"), numbers(predictions, "predictions")
+    u = numbers(unlabelled_predictions, "unlabelled_predictions")
+    here = labels_of(strata, "strata", len(y))
+    there = labels_of(unlabelled_strata, "unlabelled_strata", len(u))
     names = np.unique(here)
     if not np.array_equal(names, np.unique(there)):
         raise ValueError("the strata of labelled and unlabelled rows must be the same")
     weights = _shares(names, here, there, shares)
-    groups = [None if x is None else np.asarray(x) for x in (clusters, unlabelled_clusters)]
-    own, others = groups
-    for labels_of, of, what in ((own, here, "clusters"), (others, there, "unlabelled_clusters")):
-        if labels_of is not None:
-            pairs = {(c, s) for c, s in zip(labels_of.tolist(), of.tolist(), strict=True)}
-            if len(pairs) > len(np.unique(labels_of)):
+    groups = []
+    for given, of, what in (
+        (clusters, here, "clusters"), (unlabelled_clusters, there, "unlabelled_clusters")
+    ):  # fmt: skip
+        found_in = None if given is None else labels_of(given, what, len(of))
+        if found_in is not None:
+            pairs = set(zip(found_in.tolist(), of.tolist(), strict=True))
+            if len(pairs) > len(set(found_in.tolist())):
                 raise ValueError(f"{what}: a cluster lies in two strata")
+        groups.append(found_in)
+    own, others = groups
     found, alone = [], []
     n = 0
     for stratum in names:

@@ -69,6 +69,8 @@ def jackknife(fitted: Fit, data: Battles) -> tuple[FloatArray, float]:
         moved[c] = fitted.maximise(left, fitted.x) - fitted.x
     if np.isnan(moved).any():
         raise ValueError("ratings without some cluster aren't finite; use a prior")
+    if np.isinf(moved).any():  # of the tie parameter alone, which is at its limit
+        moved = np.where(np.isinf(moved).any(axis=0), np.nan, moved)
     return (number - 1) / number * (moved.T @ moved), number - 1.0
 
 

@@ -19,6 +19,16 @@ def groups_of(k: int, winner: IntArray, loser: IntArray) -> tuple[int, IntArray]
     return int(number), group.astype(np.int64)
 
 
+def pieces(k: int, i: IntArray, j: IntArray) -> int:
+    """Number of parts that no battle connects."""
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
+    met = sparse.csr_array((np.ones(len(i)), (i, j)), shape=(k, k))
+    number, _ = csgraph.connected_components(met, directed=False)
+    return int(number)
+
+
 def limits(k: int, winner: IntArray, loser: IntArray) -> FloatArray:
     """Ratings where there's no finite maximum: +inf above, -inf below, NaN where undefined.
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from statllm.estimators._arrays import whole
 from statllm.estimators.ranking._covariance import cluster_counts
 from statllm.estimators.ranking._likelihood import Ties
-from statllm.estimators.ranking.bradley_terry import Prior, fit
+from statllm.estimators.ranking.bradley_terry import Fit, Prior, fit
 from statllm.estimators.ranking.ranks import RankIntervals, best_shares, rank_intervals
-from statllm.estimators.ranking.records import Battles
+from statllm.estimators.ranking.records import Battles, check_scale
 from statllm.estimators.ranking.response_elo import ELO_SCALE
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def bootstrap_ratings(
     >>> bool(abs(found.se[0] - ELO_SCALE * (1 / 300 + 1 / 100) ** 0.5 / 2) < 1)
     True
     """
-    if n_resamples < 2:
-        raise ValueError(f"n_resamples must be at least 2, not {n_resamples}")
+    n_resamples = whole(n_resamples, "n_resamples", 2)
+    check_scale(scale)
     if len(data.clusters) > 1:
         raise ValueError("the bootstrap draws clusters of one way; for two use bradley_terry")
     point = fit(data, ties=ties, prior=prior, prior_ties=prior_ties, ridge=ridge)
@@ -146,9 +147,17 @@ def bootstrap_ratings(
         share = point.counts.ravel()[cells] / total
         drawn[:, cells] = generator.multinomial(round(total), share / share.sum(), n_resamples)
         drawn = drawn.reshape(n_resamples, *shape)
-    fits = np.stack([point.maximise(counts, point.x)[:k] for counts in drawn])
+    fits = np.stack([_ratings(point, counts, k) for counts in drawn])
     finite = ~np.isnan(fits).any(axis=1)
     if finite.sum() < 2:
         raise ValueError("no resample has a finite maximum; use a prior")
     separated = int(n_resamples - finite.sum())
     return BootstrapRatings(data.models, scale * point.x[:k], scale * fits[finite], separated)
+
+
+def _ratings(point: Fit, counts: FloatArray, k: int) -> FloatArray:
+    """Ratings of a resample in nats; NaN where its likelihood has no finite maximum."""
+    try:
+        return np.asarray(point.maximise(counts, point.x)[:k])
+    except ValueError:
+        return np.full(k, np.nan)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from statllm.estimators.ranking import _separation as separation
 from statllm.estimators.ranking._covariance import jackknife, sandwich, two_way
 from statllm.estimators.ranking._likelihood import LIKELIHOODS, Problem, Rows, Ties
-from statllm.estimators.ranking.records import Battles
+from statllm.estimators.ranking.records import Battles, check_scale
 from statllm.estimators.ranking.response_elo import ELO_SCALE
 from statllm.estimators.ranking.result import Ranking
 
@@ -53,8 +53,8 @@ def bradley_terry(
     prior : {"none", "ties", "jeffreys"}
         ties: every model fights `prior_ties` further tied battles, spread evenly over all others,
         counted as half wins. jeffreys: the penalty log sqrt(det information), which also takes
-        off the bias of order 1 / n (Firth 1993); for ties="half" without style. Both are finite
-        whatever the battles.
+        off the bias of order 1 / n (Firth 1993); for ties="half" without style, and models that
+        battles connect. Both are finite then, whatever the battles.
     prior_ties : float
     ridge : float
         Subtracts ridge * (sum of squared style coefficients); `ARENA_RIDGE` is Arena's.
@@ -101,6 +101,7 @@ def bradley_terry(
     >>> f"{found.difference_se[0, 1]:.2f} {ELO_SCALE * (1 / 30 + 1 / 10) ** 0.5:.2f}"
     '63.43 63.43'
     """
+    check_scale(scale)
     fitted = fit(data, ties=ties, prior=prior, prior_ties=prior_ties, ridge=ridge)
     if covariance not in ("auto", "model", "sandwich", "jackknife"):
         raise ValueError(
@@ -162,8 +163,16 @@ class Fit:
     prior: Prior
 
     def maximise(self, counts: FloatArray, start: FloatArray) -> FloatArray:
-        """The maximum for other counts; NaN in the ratings where it isn't finite."""
+        """The maximum for other counts; NaN in the ratings where it isn't finite.
+
+        Without ties among the counts the tie parameter is at its limit (log nu -inf, alpha 0),
+        where ratings are those of the model without ties.
+        """
         problem, rows = self.problem, self.problem.rows
+        if problem.n_ties and not counts[:, 1].any():
+            plain = replace(self, problem=replace(problem, ties="half"))
+            limit = -math.inf if problem.ties == "davidson" else 0.0
+            return np.append(plain.maximise(counts, start[:-1]), limit)
         # with every kind of result that the battles had, resamples are connected as these are
         if self.prior == "none" and (counts <= 0)[self.counts > 0].any():
             number, _ = separation.groups_of(rows.k, *separation.edges(rows.i, rows.j, counts))
@@ -171,7 +180,10 @@ class Fit:
                 return np.full(problem.size, math.nan)
         if self.prior == "jeffreys":
             return jeffreys(problem, counts, start)
-        return problem.maximise(counts + self.pseudo, start)
+        total = counts + self.pseudo
+        if problem.n_ties and not total[:, [0, 2]].any():  # ties alone: as likely at any ratings
+            return np.full(problem.size, math.nan)
+        return problem.maximise(total, start)
 
 
 def fit(data: Battles, *, ties: Ties, prior: Prior, prior_ties: float, ridge: float) -> Fit:
@@ -216,6 +228,12 @@ def jeffreys(problem: Problem, counts: FloatArray, start: FloatArray) -> FloatAr
     diagonal of the hat matrix (Firth 1993, for logistic models).
     """
     rows, x = problem.rows, start
+    fought = counts.sum(axis=1) > 0
+    if separation.pieces(rows.k, rows.i[fought], rows.j[fought]) > 1:
+        raise ValueError(
+            "prior='jeffreys' needs battles that connect all models, and some never met the others "
+            "by any chain of battles; use prior='ties'"
+        )
     value = _penalised(problem, counts, x)
     for _ in range(1000):
         slopes = problem.slopes(counts, x)[1]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from statllm.estimators._arrays import whole
 from statllm.estimators.ranking.records import Battles
 
 FloatArray = NDArray[np.float64]
@@ -73,8 +74,9 @@ def online_elo(
     >>> online_elo(table, k=32, n_orders=0).rating.round(3)
     array([ 998.53, 1001.47])
     """
-    if not (k > 0 and scale > 0) or n_orders < 0:
-        raise ValueError("k and scale must be positive and n_orders not negative")
+    n_orders = whole(n_orders, "n_orders", 0)
+    if not (k > 0 and scale > 0):
+        raise ValueError("k and scale must be positive")
     n, runs = len(data), max(n_orders, 1)
     generator = np.random.default_rng(rng)
     order = np.tile(np.arange(n), (runs, 1))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from statllm.estimators.ranking import _separation as separation
-from statllm.estimators.ranking.records import coded
+from statllm.estimators.ranking.records import check_scale, coded
 from statllm.estimators.ranking.response_elo import ELO_SCALE
 from statllm.estimators.ranking.result import Ranking
 
@@ -70,6 +70,7 @@ def plackett_luce(
         raise ValueError(f"covariance must be auto, model or sandwich, not {covariance!r}")
     if not 0 <= prior_ties < math.inf:
         raise ValueError(f"prior_ties must be finite and not negative, not {prior_ties}")
+    check_scale(scale)
     models, lists, n_ranked = _coded(rankings, unranked)
     k = len(models)
     stage, item, chosen, source = _stages(lists, n_ranked)

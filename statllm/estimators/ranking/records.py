@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from statllm.estimators._arrays import numbers
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -112,7 +115,7 @@ def battles(
     _refuse((won != 1) & (won != 0.5) & (won != 0), "outcome must be 1, 0.5 or 0", won)
     weights = np.ones(n) if weight is None else _column(weight, n, "weight")
     _refuse(~((weights >= 0) & np.isfinite(weights)), "weight must be finite and not negative")
-    covariates = np.zeros((n, 0)) if style is None else np.asarray(style, np.float64)
+    covariates = np.zeros((n, 0)) if style is None else numbers(style, "style")
     covariates = covariates.reshape(len(covariates), -1)
     if len(covariates) != n:
         raise ValueError(f"style has {len(covariates)} rows, a has {n}")
@@ -154,7 +157,7 @@ def style_differences(a: ArrayLike, b: ArrayLike, *, centre: bool = False) -> Fl
     >>> style_differences([300, 100, 0], [100, 100, 0]).round(3)
     array([1.732, 0.   , 0.   ])
     """
-    left = np.asarray(a, np.float64)
+    left = numbers(a, "a")
     right = _column(b, left.size, "b")
     for name, values in (("a", left), ("b", right)):
         _refuse(~((values >= 0) & np.isfinite(values)), f"{name} must be finite and not negative")
@@ -212,10 +215,16 @@ def _ways(clusters: ArrayLike | Sequence[ArrayLike] | None, n: int) -> tuple[Int
 
 
 def _column(values: ArrayLike, n: int, name: str) -> FloatArray:
-    column = np.asarray(values, np.float64)
+    column = numbers(values, name)
     if column.shape != (n,):
         raise ValueError(f"{name} has shape {column.shape}, {n} values were expected")
     return column
+
+
+def check_scale(scale: float) -> None:
+    """ValueError unless units per nat are positive and finite."""
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale must be positive and finite, not {scale}")
 
 
 def _refuse(wrong: ArrayLike, message: str, values: FloatArray | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -85,24 +85,3 @@ def resampled_counts(
             yield weights
         else:
             yield rng.multinomial(n, counts / n, b).astype(np.float64)
-
-
-def cluster_codes(clusters: ArrayLike, n: int) -> IntArray:
-    """Number of the cluster of each row."""
-    labels = np.asarray(clusters)
-    if labels.shape != (n,):
-        raise ValueError(f"{labels.size} cluster labels for {n} rows")
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
-
-
-def finite(x: ArrayLike, what: str) -> FloatArray:
-    """A one-dimensional array of finite floats, not empty."""
-    values = np.asarray(x, np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"{what} must be one-dimensional, not of shape {values.shape}")
-    if len(values) == 0:
-        raise ValueError(f"{what} must not be empty")
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise ValueError(f"{what} is {values[bad][0]} in row {int(bad.argmax())}")
-    return values

@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import label_codes
 from statllm.estimators.comparison._arrays import cluster_sums
 from statllm.estimators.resampling._counts import (
     UNITS,
     FloatArray,
     IntArray,
     by_unit,
-    cluster_codes,
     collapse,
     resampled_counts,
     resampled_units,
@@ -233,4 +233,4 @@ class Anything(ByCounts):
 
 def codes(clusters: ArrayLike | None, n: int) -> IntArray | None:
     """Cluster numbers of n rows, or None without clusters."""
-    return None if clusters is None else cluster_codes(clusters, n)
+    return None if clusters is None else label_codes(clusters, "clusters", n)

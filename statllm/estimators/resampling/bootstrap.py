@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from statllm.estimators.resampling._counts import FloatArray, finite
+from statllm.estimators._arrays import finite, numbers, whole
+from statllm.estimators.resampling._counts import FloatArray
 from statllm.estimators.resampling._statistics import Anything, Quantile, Ratio, Statistic, codes
 from statllm.estimators.resampling.result import METHODS, Bootstrap, Method
 
@@ -166,7 +167,7 @@ def bootstrap_statistic(
     >>> round(spread.value, 3)
     2.914
     """
-    values = np.asarray(rows, np.float64)
+    values = numbers(rows, "rows")
     if values.ndim not in (1, 2) or not len(values):
         raise ValueError(f"rows must be of shape (n,) or (n, k), not {values.shape}")
     if not np.isfinite(values).all():
@@ -261,10 +262,8 @@ def _bootstrap(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
     if weights not in ("multinomial", "bayesian"):
         raise ValueError(f"weights must be multinomial or bayesian, not {weights!r}")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, not {resamples}")
-    if batch is not None and batch < 1:
-        raise ValueError(f"batch must be at least 1, not {batch}")
+    resamples = whole(resamples, "resamples", 1)
+    batch = None if batch is None else whole(batch, "batch", 1)
     bayesian = weights == "bayesian"
     # A stream for each sample, so that batches don't change what is drawn.
     streams = [np.random.default_rng(rng)] if len(samples) == 1 else _streams(rng, len(samples))

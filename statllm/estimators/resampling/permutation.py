@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from statllm.estimators._arrays import finite, whole
 from statllm.estimators.comparison import _lattice
 from statllm.estimators.comparison._arrays import cluster_sums, differences_of
 from statllm.estimators.comparison._tails import result, two_sided
@@ -18,7 +19,6 @@ from statllm.estimators.resampling._counts import (
     FloatArray,
     IntArray,
     collapse,
-    finite,
 )
 from statllm.results import TestResult
 
@@ -76,6 +76,7 @@ def sign_flip_test(
     ('sign flips, exact', 0.0391, 9)
     """
     d = finite(differences, "differences")
+    resamples = whole(resamples, "resamples", 1)
     mean = float(d.mean())
     if clusters is not None:
         d = cluster_sums(d, clusters)
@@ -137,6 +138,7 @@ def permutation_test(
     ('permutation of two samples, exact', 0.0698)
     """
     first, second = finite(a, "a"), finite(b, "b")
+    resamples = whole(resamples, "resamples", 1)
     gap = float(second.mean() - first.mean())
     pooled = np.concatenate([first, second])
     values, counts = collapse(pooled)

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes, numbers
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -39,16 +41,16 @@ class Factors:
         Raises
         ------
         ValueError
-            If lengths differ, a score isn't finite (its row is named), a factor has one level or
-            one level per score (it can't be told from the residual), two factors are the same
-            split, or there is no factor.
+            If lengths differ, a label is missing, a score isn't finite (its row is named), a factor
+            has one level or one level per score (it can't be told from the residual), two factors
+            are the same split, or there is no factor.
 
         Examples
         --------
         >>> Factors.of([1.0, 2.0, 3.0], {"judge": ["a", "b", "a"]}).levels
         (2,)
         """
-        values = np.asarray(score, np.float64)
+        values = numbers(score, "score")
         if values.ndim != 1:
             raise ValueError(f"score must be one-dimensional, not of shape {values.shape}")
         wrong = np.flatnonzero(~np.isfinite(values))
@@ -58,18 +60,16 @@ class Factors:
             raise ValueError("name at least one factor")
         codes, levels = [], []
         for name, labels in factors.items():
-            given = np.asarray(labels)
-            if given.shape != values.shape:
-                raise ValueError(f"{name} has {given.size} labels for {len(values)} scores")
-            found, code = np.unique(given, return_inverse=True)
-            if len(found) < 2:
+            code = label_codes(labels, name, len(values))
+            count = int(code.max(initial=-1)) + 1
+            if count < 2:
                 raise ValueError(f"{name} has a single level: its variance can't be seen")
-            if len(found) == len(values):
+            if count == len(values):
                 raise ValueError(
                     f"{name} has one score per level: its variance can't be told from the residual"
                 )
-            codes.append(code.astype(np.int64))
-            levels.append(len(found))
+            codes.append(code)
+            levels.append(count)
         names = tuple(factors)
         for i in range(len(codes)):
             for j in range(i):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import label_codes, numbers
 from statllm.estimators.comparison import mean_estimate
 from statllm.estimators.winrate._logistic import expit, ridge_logistic
 from statllm.estimators.winrate.raw import outcomes, win_rate
@@ -95,7 +96,7 @@ def controlled_win_rate(
     '0.68 0.45 [0.39, 0.52]'
     """
     y = outcomes(outcome)
-    z = np.asarray(covariates, np.float64)
+    z = numbers(covariates, "covariates")
     z = z.reshape(len(z), -1) if z.ndim else z.reshape(0, 0)
     if not 0 <= ridge < math.inf:
         raise ValueError(f"ridge must be finite and not negative, not {ridge}")
@@ -106,7 +107,7 @@ def controlled_win_rate(
         raise ValueError(f"{len(labels)} names for {z.shape[1]} covariates")
     columns, heads = [np.ones(len(y))], ["theta"]
     if difficulty is not None:
-        d = np.asarray(difficulty, np.float64)
+        d = numbers(difficulty, "difficulty")
         if d.shape != y.shape:
             raise ValueError(f"difficulty has shape {d.shape}, outcome {y.shape}")
         columns.append(d)
@@ -152,7 +153,7 @@ def _covariance(moves: FloatArray, clusters: ArrayLike | None) -> FloatArray:
     """Clustered covariance of the mean of the rows."""
     n = len(moves)
     if clusters is not None:
-        number = np.unique(np.asarray(clusters), return_inverse=True)[1]
+        number = label_codes(clusters, "clusters", len(moves))
         moves = np.stack([np.bincount(number, column) for column in moves.T], axis=1)
     g = len(moves)
     factor = g / (g - 1) if g > 1 else math.nan

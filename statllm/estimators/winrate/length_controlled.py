@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
 from statllm.estimators.winrate.controlled import ControlledWinRate, controlled_win_rate
 from statllm.estimators.winrate.raw import outcomes
 
@@ -44,7 +45,7 @@ class Answers:
         if len(self.ids) != n:
             raise ValueError(f"{len(self.ids)} ids for {n} outcomes")
         for name in ("length", "baseline_length"):
-            values = np.asarray(getattr(self, name), np.float64)
+            values = numbers(getattr(self, name), name)
             if values.shape != (n,):
                 raise ValueError(f"{name} has shape {values.shape}, {n} values were expected")
             wrong = np.flatnonzero(~((values >= 0) & np.isfinite(values)))

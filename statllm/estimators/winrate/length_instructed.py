@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
 from statllm.estimators.comparison import mean_estimate
 from statllm.estimators.proportions import proportion, wilson
 from statllm.results import Estimate, Interval
@@ -158,7 +159,7 @@ def length_instructed_win_rate(
         other = np.zeros(len(mine), bool)
     else:
         other = _violations(baseline_words, limits, scale, "baseline_words")
-    judged = np.asarray(outcome, np.float64)
+    judged = numbers(outcome, "outcome")
     if judged.shape != mine.shape:
         raise ValueError(f"outcome has shape {judged.shape}, words {mine.shape}")
     wrong = np.flatnonzero(~mine & ~other & ~((judged >= 0) & (judged <= 1)))
@@ -174,7 +175,7 @@ def length_instructed_win_rate(
 
 def _violations(words: ArrayLike, limits: ArrayLike, scale: float, name: str) -> BoolArray:
     """Which answers are too long."""
-    counts, most = np.asarray(words, np.float64), np.asarray(limits, np.float64)
+    counts, most = numbers(words, name), numbers(limits, "limits")
     if counts.ndim != 1 or counts.shape != most.shape or not len(counts):
         raise ValueError(
             f"{name} and limits must be of one length, not {counts.shape}, {most.shape}"

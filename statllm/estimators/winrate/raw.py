@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators._arrays import numbers
 from statllm.estimators.comparison import ratio_estimate
 from statllm.results import Estimate
 
@@ -62,7 +63,7 @@ def win_rate(
 
 def outcomes(outcome: ArrayLike) -> FloatArray:
     """Outcomes as floats; ValueError unless all are in [0, 1]."""
-    y = np.asarray(outcome, np.float64)
+    y = numbers(outcome, "outcome")
     if y.ndim != 1 or not len(y):
         raise ValueError(f"outcome must be one-dimensional and not empty, not of shape {y.shape}")
     wrong = np.flatnonzero(~((y >= 0) & (y <= 1)))

@@ -168,7 +168,7 @@ def test_bad_input_is_named() -> None:
         cohen_kappa(["x", NAN, "y"], ["x", "y", "y"])
     with pytest.raises(ValueError, match="needs numbers, not text"):
         krippendorff_alpha([["a", "b"]], metric="interval")
-    with pytest.raises(ValueError, match="one label per unit"):
+    with pytest.raises(ValueError, match="one label per row"):
         gwet_ac([[1, 1], [2, 2]], clusters=[1])
     with pytest.raises(ValueError, match="weights must be"):
         fleiss_kappa([[1, 1], [2, 2]], weights="steep")  # type: ignore[arg-type]

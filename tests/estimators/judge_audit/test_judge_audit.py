@@ -233,7 +233,15 @@ def test_holm_over_the_battery() -> None:
         ({"cluster": ["x", "y", "x"]}, "cluster must be the same throughout a pair"),
         ({"own": [1, NAN, 1]}, "own must be 1, 0 or -1, not nan in row 1"),
         ({"a_first": [True]}, "a_first must have one value per verdict, 3"),
+        ({"a_first": ["a", "b", "a"]}, "a_first must be an array of numbers"),
+        ({"a_first": [1, NAN, 0]}, "a_first must be true or false, not nan in row 1"),
+        ({"cluster": [1, NAN, 2]}, "cluster is missing in row 1"),
+        ({"pair": ["p", None, "q"]}, "pair is missing in row 1"),
         ({"length_a": [1, 2, 3]}, "length_a and length_b must be given together"),
+        (
+            {"length_a": [1, math.inf, 3], "length_b": [1, 1, 1]},
+            "must be finite; it is inf in row 1",
+        ),
         (
             {"length_a": [1, -2, 3], "length_b": [1, 1, 1]},
             "must not be negative; it is -2 in row 1",

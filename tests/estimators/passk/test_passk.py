@@ -139,6 +139,26 @@ def test_wrong_input_is_named() -> None:
         pass_at_k([1], [4], 0)
     with pytest.raises(ValueError, match="one column for each"):
         curve([[1.0, 2.0]], [1])
+    two = Ragged.from_lists([["a", "b"]], object)
+    for verdict in (float("nan"), 0.5, 2.0):  # bool() of each is true: counted as right before
+        with pytest.raises(ValueError, match="a verdict of task 0 is"):
+            majority_at_k(two, Ragged.from_lists([[verdict, 0.0]]), 1)
+        with pytest.raises(ValueError, match="a verdict of task 0 is"):
+            accuracy_within_budget(
+                Ragged.from_lists([[verdict, 0.0]]), Ragged.from_lists([[5.0, 5.0]]), [10]
+            )
+    for length in (float("nan"), -1.0):
+        with pytest.raises(ValueError, match="n_tokens of a sample of task 0 is"):
+            accuracy_within_budget(
+                Ragged.from_lists([[1.0, 0.0]]), Ragged.from_lists([[length, 5.0]]), [10]
+            )
+    for k in (0, 1.5, float("inf"), "two"):
+        with pytest.raises(ValueError, match="k must be"):
+            tokens_at_k(Ragged.from_lists([[1.0, 5.0]]), k)
+        with pytest.raises(ValueError, match="k must be"):
+            majority_at_k(two, Ragged.from_lists([[1.0, 0.0]]), k)
+    with pytest.raises(ValueError, match="one column for each"):
+        curve(np.zeros((5, 0)), [])
     with pytest.raises(ValueError, match="two independent"):
         curve([[1.0], [math.nan]], [1])
 

@@ -98,7 +98,7 @@ def test_repeats_are_best_by_brute_force() -> None:
             n = int(min(budget // (cost + k), most))
             if n:
                 best = min(best, math.sqrt(items / n + samples / (n * k)))
-        assert found.se <= best * 1.02
+        assert found.se == pytest.approx(best, rel=1e-12)
         assert found.cost <= budget
 
 
@@ -120,6 +120,16 @@ def test_wrong_input_is_named() -> None:
         equivalence_power(0.0, 0.0, 1.0, 10)
     with pytest.raises(ValueError, match="doesn't pay"):
         allocate(1.0, 1.0, 0.5)
+    with pytest.raises(ValueError, match="effect must be finite"):
+        mean_power(math.nan, 1.0, 10)
+    with pytest.raises(ValueError, match="difference must be finite"):
+        equivalence_power(math.nan, 0.1, 1.0, 10)
+    with pytest.raises(ValueError, match="n must be above 1 and finite"):
+        equivalence_power(0.0, 0.1, 1.0, math.inf)
+    with pytest.raises(ValueError, match="n must be a whole number"):
+        mcnemar_power(0.1, 0.2, 10.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="most_items must be a whole number"):
+        allocate(1.0, 1.0, 10, most_items=2.5)  # type: ignore[arg-type]
 
 
 def test_mcnemar_power_of_very_many_prompts() -> None:

@@ -143,6 +143,12 @@ class TestTies:
     def test_nothing_but_ties(self) -> None:
         table = battles(["x", "y"], ["y", "z"], [0.5, 0.5])
         assert bradley_terry(table).rating == pytest.approx([0, 0, 0])
+        apart = battles(["a", "b", "c", "d"], ["b", "a", "d", "c"], [1, 1, 1, 1])
+        with pytest.raises(ValueError, match="some never met the others"):
+            bradley_terry(apart, prior="jeffreys")
+        for scale in (0.0, math.nan, math.inf):
+            with pytest.raises(ValueError, match="scale must be positive"):
+                bradley_terry(apart, scale=scale)
         with pytest.raises(ValueError, match="every battle is a tie"):
             bradley_terry(table, ties="davidson")
 

@@ -153,5 +153,5 @@ class TestOnlineElo:
     def test_refusals(self) -> None:
         data = battles(["x"], ["y"], [1])
         for options in ({"k": 0}, {"scale": -1}, {"n_orders": -1}):
-            with pytest.raises(ValueError, match="positive"):
+            with pytest.raises(ValueError, match="positive|whole number"):
                 online_elo(data, **options)  # type: ignore[arg-type]

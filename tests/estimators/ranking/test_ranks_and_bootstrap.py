@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from statllm.estimators.ranking import (
     bradley_terry,
     rank_intervals,
 )
+from statllm.estimators.ranking.bradley_terry import fit
 
 
 def cluster_battles(
@@ -135,6 +137,41 @@ class TestBootstrap:
         assert abs(found.n_separated / 2000 - p) < 4 * math.sqrt(p * (1 - p) / 2000)
         assert len(found.resampled) == 2000 - found.n_separated
         assert bootstrap_ratings(table, 200, prior="jeffreys", rng=6).n_separated == 0
+
+    @pytest.mark.parametrize("ties", ["davidson", "rao-kupper"])
+    def test_resamples_without_a_tie(self, ties: Literal["davidson", "rao-kupper"]) -> None:
+        # two ties of 60: e^-2 of the resamples have none, and Newton's method ran off before
+        a, b = np.tile([0, 1, 2], 20), np.tile([1, 2, 0], 20)
+        outcome = np.tile([1.0, 0.0, 1.0, 0.0, 1.0], 12)
+        outcome[[4, 31]] = 0.5
+        found = bootstrap_ratings(battles(a, b, outcome), 400, ties=ties, rng=7)
+        assert found.n_separated == 0
+        assert len(np.unique(found.resampled, axis=0)) > 300
+        np.testing.assert_allclose(
+            found.se, bradley_terry(battles(a, b, outcome), ties=ties).se, rtol=0.2
+        )
+
+    @pytest.mark.parametrize("ties", ["davidson", "rao-kupper"])
+    def test_no_tie_is_the_model_without_ties(
+        self, ties: Literal["davidson", "rao-kupper"]
+    ) -> None:
+        a, b = np.tile([0, 1, 2], 12), np.tile([1, 2, 0], 12)
+        outcome = np.tile([1.0, 0.0, 1.0, 0.0], 9)
+        outcome[0] = 0.5
+        fitted = fit(battles(a, b, outcome), ties=ties, prior="none", prior_ties=1.0, ridge=0.0)
+        counts = fitted.counts.copy()
+        counts[:, 1] = 0.0
+        without = battles(a[1:], b[1:], outcome[1:])
+        found = fitted.maximise(counts, fitted.x)[:3]
+        np.testing.assert_allclose(found, bradley_terry(without, scale=1.0).rating, atol=1e-9)
+
+    def test_jackknife_where_one_cluster_has_all_ties(self) -> None:
+        a, b, outcome = np.tile([0, 1, 2], 12), np.tile([1, 2, 0], 12), np.tile([1.0, 0.0], 18)
+        outcome[:2] = 0.5
+        table = battles(a, b, outcome, clusters=np.arange(36) // 3)
+        found = bradley_terry(table, ties="davidson", covariance="jackknife")
+        assert np.isfinite(found.se).all()
+        assert np.isnan(found.coefficient_covariance).all()  # of log nu, which reaches its limit
 
     def test_refusals(self) -> None:
         table = battles(["x"] * 3, ["y"] * 3, [1, 0, 1])

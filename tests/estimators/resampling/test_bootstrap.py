@@ -246,11 +246,11 @@ def test_no_spread_bad_levels_and_bad_input() -> None:
         assert ends(same, method) == (2.0, 2.0)
     with pytest.raises(ValueError, match="take at least 199"):
         bootstrap_mean([1.0, 2.0], resamples=99).interval(0.99)
-    with pytest.raises(ValueError, match="row 1"):
+    with pytest.raises(ValueError, match="x is nan at place 1"):
         bootstrap_mean([1.0, math.nan])
     with pytest.raises(ValueError, match="empty"):
         bootstrap_mean([])
-    with pytest.raises(ValueError, match="cluster labels"):
+    with pytest.raises(ValueError, match="clusters must have one label per row"):
         bootstrap_mean([1.0, 2.0], ["a"])
     with pytest.raises(ValueError, match="method must"):
         bootstrap_mean([1.0, 2.0], method="normal")  # type: ignore[arg-type]

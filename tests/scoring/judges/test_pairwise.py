@@ -90,7 +90,7 @@ def test_clusters_widen_the_interval() -> None:
     audit = audit_swaps(forward, backward, clusters)
     assert audit.first_share.n == audit.consistency.n == 3
     assert audit.first_share.se > audit_swaps(forward, backward).first_share.se
-    with pytest.raises(ValueError, match="one label per pair"):
+    with pytest.raises(ValueError, match="one label per row"):
         audit_swaps(forward, backward, clusters[1:])
 
 

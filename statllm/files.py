@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -19,8 +21,51 @@ if TYPE_CHECKING:
 
 
 def _temporary_name(path: Path) -> Path:
-    """A hidden sibling: the rename must not cross file systems."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    """A hidden sibling: the rename must not cross file systems.
+
+    Its name says who writes it, so that what a killed process left is known and removed.
+    """
+    for leftover, host, process in list(_leftovers(path)):
+        if host == _host() and not _alive(process):
+            _remove(leftover)
+    return path.with_name(f".{path.name}.{_host()}_{os.getpid()}_{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
+
+
+def _leftovers(path: Path) -> Iterator[tuple[Path, str, int]]:
+    """Temporary siblings of a path, with the host and the process that write or wrote them."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.([A-Za-z0-9-]*)_(\d+)_[0-9a-f]{{8}}\.tmp")
+    for name in os.listdir(path.parent):
+        found = pattern.fullmatch(name)
+        if found:
+            yield path.with_name(name), found[1], int(found[2])
+
+
+def sweep_leftovers(path: Path) -> None:
+    """Remove what any process left of a file or folder; nobody may be writing it now."""
+    if path.parent.is_dir():
+        for leftover, _, _ in list(_leftovers(path)):
+            _remove(leftover)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _remove(leftover: Path) -> None:
+    if leftover.is_dir():
+        shutil.rmtree(leftover, ignore_errors=True)
+    else:
+        leftover.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
@@ -111,10 +156,7 @@ def _make_parent(path: Path) -> None:
 def sweep_temporary(folder: str | Path) -> None:
     """Remove what a killed process left behind under a temporary name in `folder`."""
     for leftover in Path(folder).glob(".*.tmp"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
 def write_parquet(table: pa.Table, path: str | Path) -> None:

@@ -111,3 +111,24 @@ def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
     write_parquet(table, tmp_path / "1.parquet")
     write_parquet(table, tmp_path / "2.parquet")
     assert sha256(tmp_path / "1.parquet") == sha256(tmp_path / "2.parquet")
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    """A process is killed while it writes; the next one to write that file clears up."""
+    code = (
+        "import os, signal, sys; from statllm.files import atomic, atomic_folder\n"
+        "with atomic(sys.argv[1] + '/a.txt') as t, atomic_folder(sys.argv[1] + '/b') as u:\n"
+        "    t.write_text('half'); (u / 'c').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(list(tmp_path.glob(".*.tmp"))) == 2
+    with atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+        with atomic(tmp_path / "a.txt") as second:  # of a living process: it stays
+            second.write_text("other")
+        assert temporary.exists()
+    with atomic_folder(tmp_path / "b") as folder:
+        (folder / "c").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b"]
+    assert (tmp_path / "a.txt").read_text() == "whole"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import shutil
@@ -14,7 +13,14 @@ from typing import Any
 import pyarrow as pa
 
 from statllm.errors import InputError
-from statllm.files import atomic_folder, read_json, sweep_temporary, write_json, write_parquet
+from statllm.files import (
+    atomic_folder,
+    read_json,
+    sweep_leftovers,
+    sweep_temporary,
+    write_json,
+    write_parquet,
+)
 from statllm.models import check_model_folder, is_local
 from statllm.training.settings import PreferenceSettings, TrainingSettings
 
@@ -152,15 +158,6 @@ def discard(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
     folder.rename(hidden)
     shutil.rmtree(hidden)
-
-
-def sweep_leftovers(path: Path) -> None:
-    """Remove what killed processes left of a file or folder, which others may lie beside."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
 
 
 def table_digest(table: pa.Table) -> str:

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from statllm.errors import InputError
-from statllm.files import read_parquet, write_parquet
+from statllm.files import read_parquet, sweep_leftovers, write_parquet
 from statllm.training.distributed import Processes
-from statllm.training.folder import sweep_leftovers
 from statllm.training.sequences import Sequences
 
 #: Columns of the file.

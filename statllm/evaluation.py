@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from statllm.estimators.comparison import mcnemar, mean_estimate, paired_difference
 from statllm.estimators.proportions import proportion
@@ -18,6 +19,8 @@ from statllm.results import Estimate, TestResult
 
 if TYPE_CHECKING:
     from statllm.recipe import Evaluation
+    from statllm.sampling.settings import SamplingSettings
+    from statllm.sampling.thoughts import ThoughtSettings
     from statllm.scoring import ScoringSettings
     from statllm.stages import Run
 
@@ -51,6 +54,7 @@ def evaluate(
     batch_size: int,
     max_new_tokens: int,
     work: Path,
+    thoughts: ThoughtSettings | None = None,
 ) -> pa.Table:
     """Answer every problem once greedily and `settings.k` times by sampling.
 
@@ -66,15 +70,22 @@ def evaluate(
         common random numbers.
     work : Path
         Folder for the samples while they are incomplete; removed at the end.
+    thoughts : ThoughtSettings, optional
+        Ask for thoughts, and read answers from what comes after them. A text that can't be cut is
+        sampled again (the greedy one at `settings.temperature`), a few times at most; then it is
+        wrong.
 
     Returns
     -------
     pyarrow.Table
         One row per problem: prompt_id, reference, greedy_response, greedy_answer,
         greedy_correct, majority_answer, majority_correct, vote_share, vote_entropy (nats),
-        n_votes, n_samples, pass_rate (share of the samples that are right).
+        n_votes, n_samples, pass_rate (share of the samples that are right). With thoughts also
+        greedy_failed (the greedy text couldn't be cut), parse_failures (share of the samples that
+        couldn't at the first try) and thought_tokens (mean over the samples' thoughts).
     """
     from statllm.sampling import SamplingSettings, sample
+    from statllm.sampling.thoughts import sample_shown, score_shown, thought_tokens
     from statllm.scoring import score
 
     common: dict[str, Any] = {
@@ -87,16 +98,20 @@ def evaluate(
         n=settings.k, temperature=settings.temperature, top_p=settings.top_p, **common
     )
     work.mkdir(parents=True, exist_ok=True)
-    greedy = score(
-        Generations(sample(model, problems, greedy_settings, out=work / "greedy.parquet")), scoring
-    )
-    votes = score(
-        Generations(sample(model, problems, vote_settings, out=work / "votes.parquet")), scoring
-    )
+
+    def answered(name: str, how: SamplingSettings) -> Generations:
+        out = work / f"{name}.parquet"
+        if thoughts is None:
+            return score(Generations(sample(model, problems, how, out=out)), scoring)
+        cut = sample_shown(model, problems, how, vote_settings, thoughts, out)
+        return score_shown(cut, thoughts, scoring)
+
+    greedy = answered("greedy", greedy_settings)
+    votes = answered("votes", vote_settings)
     table = pa.table(
         {
             "prompt_id": greedy.column("prompt_id"),
-            "prompt": greedy.column("prompt"),
+            "prompt": problems["prompt"],
             "reference": greedy.column("reference"),
             "greedy_response": _only(greedy.column("response")),
             "greedy_answer": _only(greedy.column("answer")),
@@ -110,6 +125,12 @@ def evaluate(
             "pass_rate": votes.column("pass_rate"),
         }
     )
+    if thoughts is not None:
+        failed = pc.greater(greedy.column("first_failures"), 0)
+        share = pc.divide(votes.column("first_failures").cast(pa.float64()), settings.k)
+        table = table.append_column("greedy_failed", failed)
+        table = table.append_column("parse_failures", share)
+        table = table.append_column("thought_tokens", thought_tokens(model, votes))
     shutil.rmtree(work)
     return table
 
@@ -134,6 +155,12 @@ def evaluation_metrics(table: pa.Table) -> list[Estimate]:
         mean_estimate(_known(table, "vote_entropy")).named("vote_entropy", "nats"),
     ]
     share = np.nan_to_num(_floats(table, "vote_share"), nan=0.0)  # no vote at all: least sure
+    if "parse_failures" in table.column_names:
+        failures, tokens = _floats(table, "parse_failures"), _known(table, "thought_tokens")
+        figures += [
+            mean_estimate(failures).named("parse_failures", "share of samples"),
+            mean_estimate(tokens).named("thought_tokens", "tokens"),
+        ]
     if 0 < majority.sum() < len(majority):
         figures.append(auroc(share, majority).named("auroc_vote_share", "probability"))
     return figures

@@ -13,6 +13,7 @@ from statllm.errors import InputError
 from statllm.files import existing_file
 from statllm.lab.reward_settings import LabRewards
 from statllm.sampling.settings import SamplingSettings
+from statllm.sampling.thoughts import ThoughtSettings
 from statllm.scoring.judges.settings import JudgeSettings
 from statllm.scoring.settings import ScoringSettings
 from statllm.selection import RULES, RuleSettings, settings_of
@@ -118,6 +119,11 @@ class Recipe(_Part):
     seed: int = Field(0, ge=0, description="Every other seed derives from this one.")
     problems: Problems
     sampling: SamplingSettings = SamplingSettings()
+    thoughts: ThoughtSettings | None = Field(
+        None,
+        description="Ask for thoughts before the response (TPO): a template's name, or a YAML "
+        "file. Answers, rewards and evaluation look at the response alone; training sees both.",
+    )
     scoring: ScoringSettings = ScoringSettings()
     rewards: Rewards | None = Field(
         None, description="For rules that look at rewards: who gives them."
@@ -193,10 +199,28 @@ def make_recipe(content: Mapping[str, Any], source: str = "the recipe") -> Recip
     try:
         recipe: Recipe = _validate(TypeAdapter(Recipe), dict(content))
         for number in range(1, len(recipe.iterations) + 1):
-            recipe.iteration(number)
+            _check_thoughts(recipe, recipe.iteration(number))
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     return recipe
+
+
+def _check_thoughts(recipe: Recipe, iteration: Iteration) -> None:
+    """Refuse what would look at thoughts; and a template that isn't there."""
+    if recipe.thoughts is None:
+        return
+    recipe.thoughts.load()
+    rewards = iteration.rewards
+    for wrong, why in (
+        (iteration.sampling.stop, "sampling.stop reads answers in whole texts"),
+        (iteration.selection.lift, "selection.lift counts the words of whole texts"),
+        (
+            rewards and rewards.judging.response_part,
+            "the judge gets the response alone: leave out rewards.judging.response_part",
+        ),
+    ):
+        if wrong:
+            raise InputError(f"with thoughts, {why}")
 
 
 def dump_recipe(recipe: Recipe) -> str:

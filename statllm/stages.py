@@ -135,11 +135,15 @@ def load_problems(source: Problems) -> pa.Table:
 
 def _sample(run: Run, iteration: int) -> dict[str, int]:
     from statllm.sampling import sample
+    from statllm.sampling.prompts import thought_prompts
 
     settings = run.recipe.iteration(iteration)
+    prompts = load_problems(settings.problems)
+    if run.recipe.thoughts is not None:
+        prompts = thought_prompts(prompts, run.recipe.thoughts.load())
     table = sample(
         run.model(iteration - 1),
-        load_problems(settings.problems),
+        prompts,
         settings.sampling,
         out=run.path(iteration, "samples.parquet"),
         scoring=run.recipe.scoring,
@@ -151,23 +155,36 @@ def _sample(run: Run, iteration: int) -> dict[str, int]:
 
 
 def _score(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.sampling.prompts import thought_counts
+    from statllm.sampling.thoughts import score_shown
     from statllm.scoring import score
 
     samples = Generations.read(run.path(iteration, "samples.parquet"))
-    scored = score(samples, run.recipe.scoring)
+    thoughts, counts = run.recipe.thoughts, {}
+    if thoughts is None:
+        scored = score(samples, run.recipe.scoring)
+    else:
+        scored = score_shown(samples, thoughts, run.recipe.scoring)
+        counts = {f"thoughts: {why}": n for why, n in thought_counts(scored.table).items()}
     scored.write(run.path(iteration, "scores.parquet"))
-    return {"prompts": scored.n_prompts, "votes": int(sum(scored.column("n_votes").to_pylist()))}
+    votes = int(sum(scored.column("n_votes").to_pylist()))
+    return {"prompts": scored.n_prompts, "votes": votes, **counts}
 
 
 def _reward(run: Run, iteration: int) -> dict[str, int]:
     from statllm.sampling.judge_model import open_judge
+    from statllm.sampling.thoughts import rate_shown, shown
     from statllm.scoring.judges import YesNoJudge, judge
     from statllm.scoring.reward_models import RewardModel, add_rewards
 
     settings = run.recipe.iteration(iteration).rewards
     assert settings is not None
     scored = Generations.read(run.path(iteration, "scores.parquet"))
-    sampling = settings.sampling
+    sampling, thoughts = settings.sampling, run.recipe.thoughts
+
+    def rated(rate: Callable[[Generations], Generations]) -> Generations:
+        return rate(scored) if thoughts is None else rate_shown(scored, rate)
+
     cache = run.path(iteration, "rewards.work")
     if settings.model is not None:
         model = RewardModel(
@@ -177,7 +194,7 @@ def _reward(run: Run, iteration: int) -> dict[str, int]:
             cache=cache,
             chat=settings.chat,
         )
-        rewarded = add_rewards(scored, [model])
+        rewarded = rated(lambda seen: add_rewards(seen, [model]))
     elif settings.judge is not None:
         name = resolve_model(settings.judge)
         asked: Any = (
@@ -185,12 +202,15 @@ def _reward(run: Run, iteration: int) -> dict[str, int]:
             if settings.judging.kind == "yes-no"
             else open_judge(name, sampling)
         )
-        rewarded = judge(scored, asked, settings.judging, cache=cache).generations
+        seen = scored if thoughts is None else shown(scored)
+        rewarded = judge(seen, asked, settings.judging, cache=cache).generations
+        rewarded = rewarded.with_columns({n: scored.column(n) for n in ("prompt", "response")})
     else:
         from statllm.lab.rewards import lab_rewards
 
-        assert settings.lab is not None
-        rewarded = lab_rewards(scored, settings.lab)
+        lab = settings.lab
+        assert lab is not None
+        rewarded = rated(lambda seen: lab_rewards(seen, lab))
     rewarded.write(run.path(iteration, "rewards.parquet"))
     shutil.rmtree(cache, ignore_errors=True)
     missing = int(np.isnan(rewarded.ragged("reward").values).sum())
@@ -254,6 +274,7 @@ def _evaluate(run: Run, iteration: int) -> dict[str, int]:
         batch_size=run.recipe.sampling.batch_size,
         max_new_tokens=run.recipe.sampling.max_new_tokens,
         work=run.path(iteration, "evaluation.work"),
+        thoughts=run.recipe.thoughts,
     )
     write_parquet(table, run.path(iteration, "evaluation.parquet"))
     return {"prompts": table.num_rows}
@@ -268,7 +289,12 @@ def _sample_settings(run: Run, iteration: int) -> dict[str, Any]:
     settings = run.recipe.iteration(iteration).model_dump(include={"problems", "sampling"})
     if settings["sampling"]["stop"]:
         settings["scoring"] = run.recipe.scoring.model_dump(include=ANSWER_SETTINGS)
-    return settings
+    return {**settings, **_thoughts(run)}
+
+
+def _thoughts(run: Run) -> dict[str, Any]:
+    """What thought prompts decide; nothing where there are none."""
+    return {} if run.recipe.thoughts is None else {"thoughts": run.recipe.thoughts.decides()}
 
 
 def _artefacts(*names: str) -> Callable[[Run, int], dict[str, str | Path]]:
@@ -295,13 +321,13 @@ _STAGES: Mapping[str, Stage] = {
     ),
     "score": Stage(
         inputs=_artefacts("samples.parquet"),
-        settings=lambda run, k: run.recipe.scoring.model_dump(),
+        settings=lambda run, k: {**run.recipe.scoring.model_dump(), **_thoughts(run)},
         outputs=("scores.parquet",),
         execute=_score,
     ),
     "reward": Stage(
         inputs=_reward_inputs,
-        settings=_from_iteration("rewards"),
+        settings=lambda run, k: {**_from_iteration("rewards")(run, k), **_thoughts(run)},
         outputs=("rewards.parquet",),
         execute=_reward,
     ),
@@ -330,6 +356,7 @@ _STAGES: Mapping[str, Stage] = {
             "scoring": run.recipe.scoring.model_dump(),
             "seed": run.recipe.derived_seed(0, "evaluate"),
             "max_new_tokens": run.recipe.sampling.max_new_tokens,
+            **_thoughts(run),
         },
         outputs=("evaluation.parquet",),
         execute=_evaluate,

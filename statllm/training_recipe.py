@@ -84,7 +84,7 @@ def preset_settings(name: str, iteration: int = 1) -> dict[str, Any]:
         "loss": stated.loss,
         "beta": stated.beta,
         "alpha": stated.alpha,
-        "learning_rate": stated.learning_rate[0],
+        "learning_rate": next(iter(stated.learning_rate), None),
         "batch_size": stated.batch_size,
         "epochs": stated.epochs,
         "max_steps": stated.max_steps,

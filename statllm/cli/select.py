@@ -27,6 +27,7 @@ from statllm.cli.diverse import diverse
 from statllm.cli.engine import engine_settings, part_progress
 from statllm.cli.lift import lift
 from statllm.cli.provenance import provenance
+from statllm.cli.rft import rft
 from statllm.cli.settings import with_settings
 from statllm.engines.settings import EngineSettings
 from statllm.selection import RULES
@@ -66,6 +67,38 @@ _HELP = {
     Examples:
 
         statllm select random scores.parquet -o pairs.parquet --differ answer
+    """,
+    "tpo": """Best against worst response part by a reward with a price on length (TPO).
+
+    Rewards are those of what comes after the thought. A text without its response is rejected.
+
+    Examples:
+
+        statllm select tpo rewards.parquet -o pairs.parquet --ledger ledger.parquet --rho auto
+
+        statllm select tpo rewards.parquet -o pairs.parquet --rho .2 --response-part "<R>"
+    """,
+    "self-score": """Best against worst by a score, where the best is good enough.
+
+    Examples:
+
+        statllm judge ./my-model scores.parquet -o judged.parquet --kind yes-no
+
+        statllm select self-score judged.parquet -o pairs.parquet --min-chosen 0
+    """,
+    "self-consistency": """A response with the most frequent answer against a random other one.
+
+    Examples:
+
+        statllm select self-consistency scores.parquet -o pairs.parquet --ledger ledger.parquet
+    """,
+    "band": """Best against worst, on prompts of which a quality lies in a band: rivals of RIP.
+
+    Examples:
+
+        statllm select band rewards.parquet -o pairs.parquet --quality jaccard --low .25
+
+        statllm select band rewards.parquet -o pairs.parquet --quality column --column prompt_grade
     """,
     "rip": """Best against worst reward, on prompts whose worst response is good and long enough.
 
@@ -171,3 +204,4 @@ select.command()(decontaminate)
 select.command()(provenance)
 select.command()(diverse)
 select.command()(lift)
+select.command()(rft)

@@ -18,8 +18,9 @@ from statllm.engines.source import Source
 from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.scoring import ScoringSettings, score
-from statllm.selection import RipSettings, RuleSettings, select
-from statllm.selection.settings import ConformalSettings, IrpoSettings
+from statllm.selection import BandSettings, RipSettings, RuleSettings, select
+from statllm.selection.settings import RIP_BOUNDS, ConformalSettings, IrpoSettings
+from statllm.selection.tpo_settings import TpoSettings
 
 _REASON = "reason: "
 _REWRITTEN = "batches with rewritten answers"
@@ -83,16 +84,8 @@ class RipPool:
     def __call__(self, table: pa.Table, first: int) -> tuple[dict[str, pa.Table], dict[str, int]]:
         """Measure a batch."""
         ledger = select("rip", Generations(table), self.settings).ledger
-        pool = ledger.filter(ledger["kept"]).select(list(_RIP_BOUNDS))
+        pool = ledger.filter(ledger["kept"]).select(sorted({metric for metric, _, _ in RIP_BOUNDS}))
         return {"pool": pool}, {}
-
-
-#: Metric in the ledger: (bound, quantile) among the settings.
-_RIP_BOUNDS = {
-    "rejected_reward": ("min_rejected_reward", "rejected_reward_quantile"),
-    "rejected_length": ("min_rejected_length", "rejected_length_quantile"),
-    "gap": ("max_gap", "gap_quantile"),
-}
 
 
 def score_file(
@@ -188,7 +181,7 @@ def select_file(
 
     Parameters
     ----------
-    rule : {"scpo", "irpo", "rip"}
+    rule : {"scpo", "irpo", "rip", "tpo"}
     source : Source
     pairs, ledger : Path
         ``.parquet`` files, or folders of such files (names without suffix).
@@ -206,8 +199,15 @@ def select_file(
     """
     if isinstance(selection, ConformalSettings):
         raise InputError("conformal selection compares all prompts: it needs the table in memory")
+    if isinstance(selection, BandSettings):
+        raise InputError("band takes quantiles of all prompts: it needs the table in memory")
     if isinstance(selection, IrpoSettings) and selection.max_pairs is not None:
         raise InputError("max_pairs draws from all pairs: it needs the table in memory")
+    if isinstance(selection, TpoSettings) and selection.compares_prompts:
+        raise InputError(
+            "tpo with rho 'auto' or a cap on failures looks at all prompts: give rho, and "
+            "max_failure_share 1 or unparsed 'dropped'"
+        )
     settings = settings or EngineSettings()
     for path in (pairs, *([ledger] if ledger else [])):
         check_target(path)
@@ -231,18 +231,14 @@ def _with_numbers(
     source: Source, selection: RipSettings, pool: Path, settings: EngineSettings, on_part: OnPart
 ) -> RipSettings:
     """Return the settings with every quantile turned into the number that it is."""
-    quantiles = {
-        metric: (bound, getattr(selection, quantile), quantile)
-        for metric, (bound, quantile) in _RIP_BOUNDS.items()
-        if getattr(selection, quantile) is not None
-    }
+    quantiles = [names for names in RIP_BOUNDS if getattr(selection, names[2]) is not None]
     if not quantiles:
         return selection
-    none = {name: None for names in _RIP_BOUNDS.values() for name in names}
+    none = dict.fromkeys([name for _, *names in RIP_BOUNDS for name in names] + ["reward_sd"])
     work = RipPool(selection.model_copy(update=none))
     job, _ = work_through(source, work, pool, settings, on_part)
     changes: dict[str, float | None] = {}
-    for metric, (bound, share, quantile) in quantiles.items():
+    for metric, bound, quantile in quantiles:
         files = [job.file("pool", number) for number in range(len(job.parts))]
         values = np.concatenate(
             [
@@ -252,7 +248,9 @@ def _with_numbers(
             ]
         )
         changes[quantile] = None
-        changes[bound] = float(np.quantile(values, share)) if len(values) else None
+        changes[bound] = (
+            float(np.quantile(values, getattr(selection, quantile))) if len(values) else None
+        )
     return selection.model_copy(update=changes)
 
 
@@ -261,6 +259,6 @@ def _has(path: Path, name: str) -> bool:
 
 
 def _thresholds(selection: RuleSettings) -> dict[str, float]:
-    names = ["threshold", *(bound for bound, _ in _RIP_BOUNDS.values())]
+    names = ["threshold", "rho", *(bound for _, bound, _ in RIP_BOUNDS)]
     found = {name: getattr(selection, name, None) for name in names}
     return {name: float(value) for name, value in found.items() if value is not None}

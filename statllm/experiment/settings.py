@@ -21,7 +21,10 @@ MEASURES = {
     "pass_rate": "share of samples",
     "vote_share": "share of votes",
     "vote_entropy": "nats",
+    "parse_failures": "share of samples",
+    "thought_tokens": "tokens",
 }
+_OF_THOUGHTS = ("parse_failures", "thought_tokens")
 
 
 class _Part(BaseModel):
@@ -105,6 +108,9 @@ class Experiment(_Part):
         problems = content.get("problems")
         if not self.same_problems and isinstance(problems, dict):
             content["problems"] = {**problems, "seed": problems.get("seed", 0) + seed}
+            content["iterations"] = [
+                _reseeded(override, seed) for override in content.get("iterations", [])
+            ]
         return make_recipe(content, f"arm '{arm}'")
 
 
@@ -143,7 +149,7 @@ def read_experiment(path: str | Path, *, quick: bool = False, **overrides: Any) 
     try:
         experiment = TypeAdapter(Experiment).validate_python(content)
         for arm in experiment.arms:
-            experiment.recipe(arm, experiment.seeds[0])
+            _check_measures(experiment, arm, experiment.recipe(arm, experiment.seeds[0]))
         _check_iterations(experiment)
     except ValidationError as error:
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -153,6 +159,20 @@ def read_experiment(path: str | Path, *, quick: bool = False, **overrides: Any) 
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return experiment
+
+
+def _reseeded(override: Any, seed: int) -> Any:
+    """An iteration that draws its own problems draws others for every seed, too."""
+    problems = override.get("problems") if isinstance(override, dict) else None
+    if not isinstance(problems, dict) or not isinstance(problems.get("seed"), int):
+        return override
+    return {**override, "problems": {**problems, "seed": problems["seed"] + seed}}
+
+
+def _check_measures(experiment: Experiment, arm: str, recipe: Recipe) -> None:
+    for measure in experiment.measures:
+        if measure in _OF_THOUGHTS and recipe.thoughts is None:
+            raise InputError(f"measure '{measure}' needs thoughts, which arm '{arm}' hasn't")
 
 
 def _check_iterations(experiment: Experiment) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -44,6 +44,19 @@ HASTY_STYLES = (5, 2, 2, 1)
 
 # A document is cut into pieces; the loss counts the tokens of those marked True.
 Document = list[tuple[str, bool]]
+
+
+class Pace(Protocol):
+    """How long and how fast something is learned; see `Lesson`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def adam_lr(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -209,11 +222,25 @@ def batch(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Document]) -> tuple
 def train(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    lesson: Lesson,
+    lesson: Pace,
     seed: int = 0,
     batch_size: int = BATCH,
+    stream: Iterator[Document] | None = None,
 ) -> list[float]:
     """Teach one lesson, in place.
+
+    Parameters
+    ----------
+    model, tokenizer
+        As `new_model` and `train_tokenizer` make them.
+    lesson : Lesson
+        Or whatever else says steps and learning rates, if there is a stream.
+    seed : int
+        Of the lesson's documents.
+    batch_size : int
+        Documents per step.
+    stream : iterator of Document, optional
+        To be learned, in place of the lesson's own documents.
 
     Returns
     -------
@@ -233,7 +260,9 @@ def train(
         return min(1.0, (step + 1) / (0.05 * lesson.steps), 2 * (1 - step / lesson.steps))
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
-    stream = documents(lesson, seed)
+    if stream is None:
+        assert isinstance(lesson, Lesson)
+        stream = documents(lesson, seed)
     losses = []
     model.train()
     for step in range(lesson.steps):

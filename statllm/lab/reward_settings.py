@@ -20,5 +20,8 @@ class LabRewards(BaseModel):
     careful: float = Field(
         0.5, description="Added in full where every statement of the solution is there and true."
     )
+    per_word: float = Field(
+        0.0, description="Added for every word: a rater who likes long responses."
+    )
     noise: float = Field(0.0, ge=0, description="Standard deviation of the rater's error (normal).")
     seed: int = Field(0, ge=0, description="Of the error; a run derives it from its own.")

@@ -32,9 +32,9 @@ def true_statements(response: str) -> float:
 def lab_rewards(generations: Generations, settings: LabRewards | None = None) -> Generations:
     """Add `reward` (noisy) and `true_reward` to samples of the lab's problems.
 
-    The true reward is ``right * [the answer is right] + careful * (share of true statements)``; the
-    rater errs by a normal deviate that the seed, the prompt and the text decide, so the same text
-    is always rated alike.
+    The true reward is ``right * [the answer is right] + careful * (share of true statements)``. The
+    rater adds ``per_word`` for every word, whatever it says, and errs by a normal deviate that the
+    seed, the prompt and the text decide, so the same text is always rated alike.
 
     Parameters
     ----------
@@ -65,7 +65,9 @@ def lab_rewards(generations: Generations, settings: LabRewards | None = None) ->
         true.append(row)
         noisy.append(
             [
-                value + settings.noise * _deviate(settings.seed, prompt_id, text or "")
+                value
+                + settings.per_word * len((text or "").split())
+                + settings.noise * _deviate(settings.seed, prompt_id, text or "")
                 for value, text in zip(row, responses, strict=True)
             ]
         )

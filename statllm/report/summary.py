@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: A gain is called a gain where chance alone gives as much less often than this.
 SIGNIFICANCE = 0.05
 
-_NAMES = {"scpo": "ScPO", "irpo": "IRPO", "rip": "RIP"}
+_NAMES = {"scpo": "ScPO", "irpo": "IRPO", "rip": "RIP", "tpo": "TPO"}
 
 
 def rule_name(rule: str) -> str:
@@ -35,6 +35,7 @@ def goes_by(rule: str, settings: dict[str, Any]) -> str:
         "scpo": "which never saw a label",
         "irpo": "which was told the reference answers",
         "rip": "which goes by rewards",
+        "tpo": "which goes by rewards of what comes after the thought",
     }.get(rule, "")
 
 

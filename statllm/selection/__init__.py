@@ -1,5 +1,7 @@
 """What turns samples into training data, with a ledger of what was dropped and why."""
 
+from statllm.selection._length_control import length_controlled
+from statllm.selection.band import BandSettings, band
 from statllm.selection.conformal import conformal
 from statllm.selection.decontamination import Decontamination, decontaminate
 from statllm.selection.diversity import Centers, Diversity, diversity, k_center
@@ -17,6 +19,14 @@ from statllm.selection.result import Selection
 from statllm.selection.rip import rip
 from statllm.selection.rules import RULES, Rule, select, settings_of
 from statllm.selection.scpo import scpo
+from statllm.selection.self_score import (
+    Examples,
+    SelfConsistencySettings,
+    SelfScoreSettings,
+    rft,
+    self_consistency,
+    self_score,
+)
 from statllm.selection.settings import (
     ConformalSettings,
     IrpoSettings,
@@ -25,13 +35,17 @@ from statllm.selection.settings import (
     RuleSettings,
     ScpoSettings,
 )
+from statllm.selection.tpo import tpo
+from statllm.selection.tpo_settings import TpoSettings
 
 __all__ = [
     "RULES",
+    "BandSettings",
     "Centers",
     "ConformalSettings",
     "Decontamination",
     "Diversity",
+    "Examples",
     "IrpoSettings",
     "LiftSettings",
     "NearDuplicates",
@@ -42,11 +56,16 @@ __all__ = [
     "RuleSettings",
     "ScpoSettings",
     "Selection",
+    "SelfConsistencySettings",
+    "SelfScoreSettings",
+    "TpoSettings",
+    "band",
     "conformal",
     "decontaminate",
     "diversity",
     "irpo",
     "k_center",
+    "length_controlled",
     "lift",
     "matched",
     "near_duplicates",
@@ -54,8 +73,12 @@ __all__ = [
     "preset",
     "preset_names",
     "random_pairs",
+    "rft",
     "rip",
     "scpo",
     "select",
+    "self_consistency",
+    "self_score",
     "settings_of",
+    "tpo",
 ]

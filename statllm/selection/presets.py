@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from statllm.errors import InputError
-from statllm.selection.settings import IrpoSettings, RipSettings, RuleSettings, ScpoSettings
+from statllm.selection.settings import (
+    IrpoSettings,
+    RipSettings,
+    RuleSettings,
+    ScpoSettings,
+)
+from statllm.selection.tpo_settings import TpoSettings
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,10 @@ class Training:
     """How the paper trains on the pairs; the reference is the model that gave the samples."""
 
     loss: str
-    beta: float
+    beta: float | None
     alpha: float
-    learning_rate: tuple[float, ...]
-    batch_size: int
+    learning_rate: tuple[float, ...]  # empty: not stated
+    batch_size: int | None
     epochs: int | None = None
     max_steps: int | None = None
 
@@ -66,6 +72,7 @@ class Preset:
 _SCPO = "Prasad et al. 2024, arXiv 2411.04109"
 _IRPO = "Pang et al. 2024, arXiv 2404.19733"
 _RIP = "Yu et al. 2025, arXiv 2501.18578"
+_TPO = "Wu et al. 2024, arXiv 2410.10630"
 
 _SCPO_TRAINING = Training("scpo", 0.5, 1.0, (5e-6,), 16, epochs=10)
 _SCPO_MATH = Sampling(8, 0.7, 0.9, n_extra=8, extra_temperature=1.2)
@@ -151,6 +158,11 @@ _PRESETS: Mapping[str, tuple[str, str, _Iterations]] = {
         Sampling(64, 0.8, 0.95),
         _RIP_8B,
     ),)),
+    # Length control is tuned per iteration so that the chosen side isn't longer: rho "auto".
+    "tpo-ultrafeedback": ("tpo", _TPO, tuple(
+        (TpoSettings(), Sampling(8, 0.8, 0.95), Training("dpo", None, 0.0, (), None, epochs=10))
+        for _ in range(4)
+    )),
 }  # fmt: skip
 
 

@@ -12,14 +12,16 @@ from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.ragged import BoolArray, FloatArray, IntArray
 from statllm.scoring.statistics import check_rewards
-from statllm.selection._draws import Words, drawn, first_of_each, words_of
+from statllm.selection._draws import words_of
+from statllm.selection._extremes import extremes
 from statllm.selection._pairing import Pairs
 from statllm.selection._samples import Samples
 from statllm.selection._tables import build_pairs, require
 from statllm.selection.result import Reasons, Selection, build_ledger
-from statllm.selection.settings import RipSettings
+from statllm.selection.settings import RIP_BOUNDS, RipSettings
 
 _BEST, _WORST = 7, 8  # purposes of draws
+_PAPERS = ("min_rejected_reward", "min_rejected_length", "max_gap")  # always in the ledger
 
 
 def rip(generations: Generations, settings: RipSettings | None = None) -> Selection:
@@ -29,6 +31,11 @@ def rip(generations: Generations, settings: RipSettings | None = None) -> Select
     where the worst response has at least a certain reward *and* at least a certain length *and*
     the gap between best and worst is at most a certain number. Quantiles are those of the
     unfiltered pool, each metric by itself (linear interpolation). Every weight is 1.
+
+    With ``reward_sd`` a prompt has to have, besides, a gap whose lower bound exceeds 0:
+    ``gap - q sd``, where q is the quantile of the range of as many standard normal deviates as
+    the prompt has rewards (Tukey's bound for all pairs at once). Independent normal errors of
+    equal size are assumed.
 
     Parameters
     ----------
@@ -42,9 +49,10 @@ def rip(generations: Generations, settings: RipSettings | None = None) -> Select
     Selection
         Reasons for dropping a prompt: ``too_few_responses`` (fewer than two have a reward and
         may be used), ``tied`` (all rewards are equal), ``low_rejected_reward``,
-        ``short_rejected``, ``large_gap``. A prompt that fails several filters has the first as
-        its reason; ``passes_...`` in the ledger tell of each. `thresholds` has the numbers
-        that were applied.
+        ``short_rejected``, ``large_gap``; ``high_rejected_reward``, ``long_rejected``,
+        ``small_gap`` where the other directions are asked for; ``gap_not_sure``. A prompt that
+        fails several filters has the first as its reason; ``passes_...`` in the ledger tell of
+        each of the paper's. `thresholds` has the numbers that were applied.
 
     Raises
     ------
@@ -73,7 +81,8 @@ def rip(generations: Generations, settings: RipSettings | None = None) -> Select
     n = samples.n_prompts
     rewards = generations.ragged("reward").values.astype(np.float64)
     usable = samples.usable(settings) & np.isfinite(rewards)
-    best, worst = _extremes(samples, rewards, usable, settings)
+    prompts = words_of(generations.column("prompt_id"), settings.seed)
+    best, worst = extremes(samples, rewards, usable, prompts, settings.ties, (_BEST, _WORST))
     paired = (best >= 0) & (worst >= 0)
 
     padded = np.append(rewards, np.nan)  # index -1: no response
@@ -86,67 +95,49 @@ def rip(generations: Generations, settings: RipSettings | None = None) -> Select
     if settings.drop_ties:
         reasons.drop("tied", gap == 0)
     pool = reasons.kept
+    metrics = {"rejected_reward": reward, "rejected_length": length, "gap": gap}
     bounds = {
-        "min_rejected_reward": _bound(
-            settings.min_rejected_reward, settings.rejected_reward_quantile, reward[pool]
-        ),
-        "min_rejected_length": _bound(
-            settings.min_rejected_length, settings.rejected_length_quantile, length[pool]
-        ),
-        "max_gap": _bound(settings.max_gap, settings.gap_quantile, gap[pool]),
+        bound: _bound(getattr(settings, bound), getattr(settings, quantile), metrics[metric][pool])
+        for metric, bound, quantile in RIP_BOUNDS
     }
+    below = np.less_equal if settings.gap_inclusive else np.less
     passes = {
-        "passes_reward": _passes(reward, bounds["min_rejected_reward"], np.greater_equal),
-        "passes_length": _passes(length, bounds["min_rejected_length"], np.greater_equal),
-        "passes_gap": _passes(
-            gap, bounds["max_gap"], np.less_equal if settings.gap_inclusive else np.less
-        ),
+        "passes_reward": _between(reward, bounds["min_rejected_reward"], None),
+        "passes_length": _between(length, bounds["min_rejected_length"], None),
+        "passes_gap": _passes(gap, bounds["max_gap"], below),
+    }
+    turned = {
+        "high_rejected_reward": _between(reward, None, bounds["max_rejected_reward"]),
+        "long_rejected": _between(length, None, bounds["max_rejected_length"]),
+        "small_gap": _between(gap, bounds["min_gap"], None),
     }
     for reason, passed in zip(
         ("low_rejected_reward", "short_rejected", "large_gap"), passes.values(), strict=True
     ):
         reasons.drop(reason, ~passed)
+    for reason, passed in turned.items():
+        reasons.drop(reason, ~passed)
+    sure: dict[str, Any] = {}
+    if settings.reward_sd is not None:
+        n_rated = np.bincount(samples.rows[usable], minlength=n)
+        low = gap - settings.reward_sd * _tukey(n_rated, settings.sure_level)
+        reasons.drop("gap_not_sure", ~(low > 0))
+        sure = {"gap_low": low}
     rows = np.flatnonzero(reasons.kept)
     pairs = Pairs(rows, np.zeros_like(rows), best[rows], worst[rows])
     table = build_pairs(samples, "rip", pairs, weight=np.ones(len(pairs)))
     numbers: dict[str, Any] = {
-        "rejected_reward": reward,
-        "rejected_length": length,
-        "gap": gap,
+        **metrics,
         **{name: pa.array(passed, mask=~pool) for name, passed in passes.items()},
-        **{name: np.full(n, np.nan if bound is None else bound) for name, bound in bounds.items()},
+        **{
+            name: np.full(n, np.nan if bound is None else bound)
+            for name, bound in bounds.items()
+            if bound is not None or name in _PAPERS
+        },
+        **sure,
     }
     thresholds = {name: bound for name, bound in bounds.items() if bound is not None}
     return Selection(table, build_ledger(samples, "rip", reasons, pairs, numbers), thresholds)
-
-
-def _extremes(
-    samples: Samples, rewards: FloatArray, usable: BoolArray, settings: RipSettings
-) -> tuple[IntArray, IntArray]:
-    """Flat index of each prompt's best and worst response, two different ones; -1 for none."""
-    prompts = words_of(samples.generations.column("prompt_id"), settings.seed)
-    at = np.flatnonzero(usable)
-    best = _lowest(samples, at, -rewards[at], prompts, _BEST, settings)
-    at = at[at != best[samples.rows[at]]]
-    return best, _lowest(samples, at, rewards[at], prompts, _WORST, settings)
-
-
-def _lowest(
-    samples: Samples,
-    at: IntArray,
-    values: FloatArray,
-    prompts: Words,
-    purpose: int,
-    settings: RipSettings,
-) -> IntArray:
-    """Of the samples `at`, each prompt's one with the lowest value; -1 for none."""
-    lowest = np.full(samples.n_prompts, np.inf)
-    np.minimum.at(lowest, samples.rows[at], values)
-    at = at[values == lowest[samples.rows[at]]]
-    rows, places = samples.rows[at], samples.positions[at]
-    tie = places if settings.ties == "first" else drawn(prompts[rows], purpose, places)
-    first = first_of_each(rows, samples.n_prompts, tie)
-    return np.where(first >= 0, np.append(at, -1)[first], -1)
 
 
 def _lengths(samples: Samples, worst: IntArray, settings: RipSettings) -> FloatArray:
@@ -176,6 +167,21 @@ def _bound(number: float | None, quantile: float | None, pool: FloatArray) -> fl
     if quantile is None or len(pool) == 0:
         return number
     return float(np.quantile(pool, quantile))
+
+
+def _tukey(n_rated: IntArray, level: float) -> FloatArray:
+    """Quantile of the range of n standard normal deviates, for each n; NaN below two."""
+    from scipy.stats import studentized_range
+
+    out = np.full(len(n_rated), np.nan)
+    for n in np.unique(n_rated[n_rated > 1]):
+        out[n_rated == n] = studentized_range.ppf(level, int(n), np.inf)
+    return out
+
+
+def _between(values: FloatArray, low: float | None, high: float | None) -> BoolArray:
+    """Where a metric lies between its bounds, if there are any; NaN doesn't."""
+    return _passes(values, low, np.greater_equal) & _passes(values, high, np.less_equal)
 
 
 def _passes(values: FloatArray, bound: float | None, compare: np.ufunc) -> BoolArray:

@@ -10,12 +10,19 @@ from pydantic import ValidationError
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.selection.band import BandSettings, band
 from statllm.selection.conformal import conformal
 from statllm.selection.irpo import irpo
 from statllm.selection.random_pairs import random_pairs
 from statllm.selection.result import Selection
 from statllm.selection.rip import rip
 from statllm.selection.scpo import scpo
+from statllm.selection.self_score import (
+    SelfConsistencySettings,
+    SelfScoreSettings,
+    self_consistency,
+    self_score,
+)
 from statllm.selection.settings import (
     ConformalSettings,
     IrpoSettings,
@@ -24,6 +31,8 @@ from statllm.selection.settings import (
     RuleSettings,
     ScpoSettings,
 )
+from statllm.selection.tpo import tpo
+from statllm.selection.tpo_settings import TpoSettings
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,11 @@ RULES: Mapping[str, Rule] = {
     "scpo": Rule(ScpoSettings, scpo),
     "irpo": Rule(IrpoSettings, irpo),
     "rip": Rule(RipSettings, rip),
+    "tpo": Rule(TpoSettings, tpo),
+    "self-score": Rule(SelfScoreSettings, self_score),
+    "self-consistency": Rule(SelfConsistencySettings, self_consistency),
     "conformal": Rule(ConformalSettings, conformal),
+    "band": Rule(BandSettings, band),
     "random": Rule(RandomSettings, random_pairs),
 }
 
@@ -51,7 +64,7 @@ def select(
 
     Parameters
     ----------
-    rule : {"scpo", "irpo", "rip", "conformal", "random"}
+    rule : {"scpo", "irpo", "rip", "tpo", "self-score", "self-consistency", "conformal", "random"}
     generations : Generations
     settings : RuleSettings, optional
         Of that rule.

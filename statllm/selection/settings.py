@@ -148,10 +148,23 @@ class RandomSettings(AnswerRuleSettings):
     pairs_per_prompt: int = Field(default=1, ge=1, description="Each is drawn anew.")
 
 
+#: Of RIP: metric in the ledger, its bound as a number, and as a quantile of the unfiltered pool.
+RIP_BOUNDS = (
+    ("rejected_reward", "min_rejected_reward", "rejected_reward_quantile"),
+    ("rejected_length", "min_rejected_length", "rejected_length_quantile"),
+    ("gap", "max_gap", "gap_quantile"),
+    ("rejected_reward", "max_rejected_reward", "max_rejected_reward_quantile"),
+    ("rejected_length", "max_rejected_length", "max_rejected_length_quantile"),
+    ("gap", "min_gap", "min_gap_quantile"),
+)
+
+
 class RipSettings(RuleSettings):
     """Rejecting instruction preferences (Yu et al. 2025, arXiv 2501.18578).
 
-    Each bound is a number, or a quantile of the unfiltered pool; None leaves it out.
+    Each bound is a number, or a quantile of the unfiltered pool; None leaves it out. The bounds in
+    the other direction are there to test the paper's: a rule that only looks right because it
+    leaves few prompts looks as right turned round.
     """
 
     min_rejected_reward: float | None = Field(
@@ -181,6 +194,40 @@ class RipSettings(RuleSettings):
     gap_quantile: float | None = Field(
         default=None, ge=0, le=1, description="max_gap as a quantile of the unfiltered pool."
     )
+    max_rejected_reward: float | None = Field(
+        default=None, description="The other direction: at most this reward."
+    )
+    max_rejected_length: float | None = Field(
+        default=None, ge=0, description="The other direction: at most this length."
+    )
+    min_gap: float | None = Field(
+        default=None, ge=0, description="The other direction: at least this gap."
+    )
+    max_rejected_reward_quantile: float | None = Field(
+        default=None, ge=0, le=1, description="max_rejected_reward as a quantile of the pool."
+    )
+    max_rejected_length_quantile: float | None = Field(
+        default=None, ge=0, le=1, description="max_rejected_length as a quantile of the pool."
+    )
+    min_gap_quantile: float | None = Field(
+        default=None, ge=0, le=1, description="min_gap as a quantile of the pool."
+    )
+    reward_sd: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Standard deviation of the error of one response's reward, for instance from "
+        "repeated ratings (`estimators.raters.rater_noise`): keep prompts only where the best "
+        "response is surely better than the worst.",
+    )
+    sure_level: float = Field(
+        default=0.95,
+        gt=0,
+        lt=1,
+        description="With reward_sd: level of the gap's lower bound, which has to exceed 0. The "
+        "bound holds for all pairs of a prompt's responses at once (Tukey's), since the best and "
+        "the worst of many are picked by their errors, too.",
+    )
     gap_inclusive: bool = Field(
         default=True,
         description="Whether a gap equal to its bound passes; the judge's run has 'gap < 1'.",
@@ -203,11 +250,7 @@ class RipSettings(RuleSettings):
 
     @model_validator(mode="after")
     def _one_bound_each(self) -> Self:
-        for bound, quantile in (
-            ("min_rejected_reward", "rejected_reward_quantile"),
-            ("min_rejected_length", "rejected_length_quantile"),
-            ("max_gap", "gap_quantile"),
-        ):
+        for _, bound, quantile in RIP_BOUNDS:
             if getattr(self, bound) is not None and getattr(self, quantile) is not None:
                 raise ValueError(f"{bound} and {quantile} exclude each other")
         return self

@@ -8,11 +8,13 @@ seeds on few prompts.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from statllm.estimators.resampling import bootstrap_quantile, bootstrap_ratio
 from statllm.experiment import Experiment, run_study
@@ -261,7 +263,13 @@ def plain(value: Any) -> Any:
 
 def with_pool(experiment: Experiment, folder: Path) -> Experiment:
     """Write the pool, and draw the prompts from it."""
-    write_parquet(corrupted_pool(POOL, SHARE), folder / "pool.parquet")
+    pool = corrupted_pool(POOL, SHARE)
+    # What a prompt judge without errors would say, and how much there is to do in a prompt.
+    clean = [float(kind == "clean") for kind in pool["kind"].to_pylist()]
+    sentences = [len(re.findall(r"[.?]", prompt)) for prompt in pool["prompt"].to_pylist()]
+    pool = pool.append_column("clean", pa.array(clean))
+    pool = pool.append_column("sentences", pa.array(sentences))
+    write_parquet(pool, folder / "pool.parquet")
     source = {"problems": {"source": str((folder / "pool.parquet").resolve())}}
     return experiment.model_copy(update={"base": merge(experiment.base, source)})
 

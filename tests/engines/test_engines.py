@@ -76,6 +76,7 @@ def test_scores_are_those_of_the_table_in_memory(folder: Path, engine: str) -> N
         ("irpo", {"pairs_per_prompt": 3, "order": "shuffled"}),
         ("rip", {"gap_quantile": 0.5, "rejected_length_quantile": 0.3, "min_rejected_reward": -1}),
         ("rip", {"max_gap": 2.0}),
+        ("rip", {"min_gap_quantile": 0.2, "max_rejected_reward_quantile": 0.9, "reward_sd": 0.1}),
     ],
 )
 def test_selections_are_those_of_the_table_in_memory(

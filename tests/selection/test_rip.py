@@ -203,3 +203,52 @@ def test_writing_rewards(shared_data, prompt):
         # The metrics are correlated: the joint share isn't the product of the three.
         if quantile == 0.5:
             assert 12.5 < selection.counts()["kept"] < 50
+
+
+def test_the_other_directions_keep_what_the_papers_drop(three):
+    """A bound and the same bound turned round keep complementary prompts, but for ties."""
+    for metric, low, high in (
+        ("rejected_reward", "min_rejected_reward", "max_rejected_reward"),
+        ("rejected_length", "min_rejected_length", "max_rejected_length"),
+        ("gap", "min_gap", "max_gap"),
+    ):
+        values = np.array(rip(three).ledger[metric].to_pylist())
+        bound = (values.min() + values.max()) / 2
+        for name, expected in ((low, values >= bound), (high, values <= bound)):
+            kept = rip(three, RipSettings(**{name: bound})).ledger["kept"].to_numpy()
+            assert kept.tolist() == expected.tolist(), name
+    turned = rip(three, RipSettings(max_rejected_reward=0.2, min_gap=1, max_rejected_length=4))
+    assert turned.counts()["kept"] == 0
+    reasons = set(turned.ledger["reason"].to_pylist())
+    assert reasons == {"long_rejected", "high_rejected_reward"}
+    quantile = rip(three, RipSettings(min_gap_quantile=0.5))
+    assert quantile.thresholds["min_gap"] == np.quantile(rip(three).ledger["gap"].to_pylist(), 0.5)
+    assert quantile.ledger["min_gap"].to_pylist() == [quantile.thresholds["min_gap"]] * 4
+
+
+def test_what_is_surely_better_is_rarely_chosen_by_errors(table):
+    """Equal true rewards: best and worst differ by error alone in at most 5 % of the prompts.
+
+    Without Tukey's quantile nearly every prompt would pass: the best and the worst of 8 differ by
+    2.8 standard deviations on average, a fixed pair's bound is at 1.64 * sqrt(2).
+    """
+    rng = np.random.default_rng(0)
+    n = 4000
+    rewards = rng.normal(size=(n, 8)) * 0.3
+    given = table(
+        response=[[f"text {i}" for i in range(8)]] * n, reward=[row.tolist() for row in rewards]
+    )
+    sure = rip(given, RipSettings(reward_sd=0.3))
+    assert abs(sure.counts()["kept"] / n - 0.05) < 3.3 * (0.05 * 0.95 / n) ** 0.5
+    naive = np.ptp(rewards, axis=1) > 1.645 * 0.3 * 2**0.5
+    assert naive.mean() > 0.6
+    assert rip(given, RipSettings(reward_sd=0.03)).counts()["kept"] == n
+
+
+def test_the_bound_of_two_responses_is_the_normal_one(table):
+    """The range of two deviates is |z| sqrt(2)."""
+    given = table(response=[["a", "b"], ["a", "b"]], reward=[[0.0, 2.0], [0.0, 3.0]])
+    found = rip(given, RipSettings(reward_sd=1.0))
+    expected = np.array([2.0, 3.0]) - stats.norm.isf(0.025) * 2**0.5
+    assert found.ledger["gap_low"].to_pylist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert found.ledger["reason"].to_pylist() == ["gap_not_sure", "kept"]

@@ -203,6 +203,37 @@ def simpo_loss(
     return -functional.logsigmoid(beta * difference - gamma)
 
 
+def pm_loss(policy_chosen: Tensor, policy_rejected: Tensor, entropy: float) -> Tensor:
+    """Preference matching per pair, ``−log σ(τ [log π(y+|x) − log π(y−|x)])``, no reference.
+
+    Xiao et al. (2024, arXiv 2405.16455) maximise ``E[r − τ log π]`` with τ = 1 in place of the KL
+    term of RLHF. Its maximum is ``π ∝ exp(r / τ)``, so ``r = τ log π + const``, which goes into
+    the Bradley-Terry likelihood of the pairs as DPO's own reward does (arXiv 2305.18290, section
+    4; the paper itself trains a reward model first). At τ = 1 the policy's odds between two
+    responses become the odds with which raters prefer one to the other; at τ < 1 the majority's
+    share is exaggerated. Nothing here holds the probability of all other texts: pairs must be
+    responses that the model gives (the paper's *conditional* variant, which asks that only of
+    natural responses), and `alpha` adds the chosen response's NLL.
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected : Tensor
+        Summed log-probabilities, nats; not per token, or odds would be of something else.
+    entropy : float
+        τ, the coefficient of −log π.
+
+    Examples
+    --------
+    By hand: log(1 + e^−(−2 + 3)) and, at τ = .1, log(1 + e^−.1).
+
+    >>> import torch
+    >>> logps = [torch.tensor(x) for x in (-2.0, -3.0)]
+    >>> print(f"{pm_loss(*logps, entropy=1.0):.6f} {pm_loss(*logps, entropy=0.1):.6f}")
+    0.313262 0.644397
+    """
+    return -functional.logsigmoid(entropy * (policy_chosen - policy_rejected))
+
+
 def nll_loss(chosen_logps: Tensor, chosen_tokens: Tensor) -> Tensor:
     """Negative log-likelihood of the chosen response per token of that response, per pair.
 

@@ -19,6 +19,7 @@ from statllm.training.losses import (
     ipo_loss,
     margin,
     nll_loss,
+    pm_loss,
     reward,
     robust_loss,
     simpo_loss,
@@ -134,7 +135,7 @@ def pair_figures(
     """
     chosen, rejected = logps.unbind(1)
     ref_chosen, ref_rejected = reference.unbind(1)
-    beta = settings.beta
+    scale = settings.reward_scale
     delta = margin(chosen, rejected, ref_chosen, ref_rejected).detach()
     preference = preference_term(settings, logps, reference, tokens)
     nll = nll_loss(chosen, tokens[:, 0])
@@ -145,8 +146,8 @@ def pair_figures(
         "loss_nll": nll,
         "logp_chosen": chosen,
         "logp_rejected": rejected,
-        "reward_chosen": reward(chosen, ref_chosen, beta),
-        "reward_rejected": reward(rejected, ref_rejected, beta),
+        "reward_chosen": reward(chosen, ref_chosen, scale),
+        "reward_rejected": reward(rejected, ref_rejected, scale),
         "margin": delta,
         "accuracy": torch.heaviside(delta, torch.full_like(delta, 0.5)),  # a tie is a half
         "weight": weight,
@@ -179,6 +180,8 @@ def preference_term(
             return cdpo_loss(*four, beta, noise)
         case "simpo":
             return simpo_loss(*four[:2], tokens[:, 0], tokens[:, 1], beta, settings.gamma)
+        case "pm":
+            return pm_loss(*four[:2], settings.entropy)
         case "sft":
             return torch.zeros_like(four[0])
         case _:

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 #: How rows go through a model together.
 Layout = Literal["shared", "packed", "padded"]
 
+#: Losses of pairs, and of their chosen responses alone.
+LossName = Literal["dpo", "irpo", "scpo", "ipo", "hinge", "robust", "cdpo", "simpo", "pm", "sft"]
+
 #: What each named loss means: the coefficient of the NLL term, and whether weights count.
 NAMED_LOSSES: dict[str, tuple[float, bool]] = {
     "dpo": (0.0, False),
@@ -19,6 +22,7 @@ NAMED_LOSSES: dict[str, tuple[float, bool]] = {
     "robust": (0.0, False),
     "cdpo": (0.0, False),
     "simpo": (0.0, False),
+    "pm": (0.0, False),
     "sft": (1.0, False),
 }
 
@@ -157,11 +161,12 @@ class PreferenceSettings(LanguageModelSettings):
     False
     """
 
-    loss: Literal["dpo", "irpo", "scpo", "ipo", "hinge", "robust", "cdpo", "simpo", "sft"] = Field(
+    loss: LossName = Field(
         "dpo",
         description="dpo: sigmoid; irpo: dpo with alpha 1; scpo: with weights, too; ipo, hinge "
-        "(SLiC), robust and cdpo (with label_noise); simpo (per token, gamma, no reference); sft: "
-        "the chosen responses' NLL alone, which says what the rejected ones are worth.",
+        "(SLiC), robust and cdpo (with label_noise); simpo (per token, gamma, no reference); pm: "
+        "preference matching (entropy, no reference, no beta); sft: the chosen responses' NLL "
+        "alone, which says what the rejected ones are worth.",
     )
     beta: float = Field(
         0.1,
@@ -183,6 +188,12 @@ class PreferenceSettings(LanguageModelSettings):
         0.1, ge=0, lt=0.5, description="Share of swapped labels, for robust and cdpo."
     )
     gamma: float = Field(0.5, ge=0, description="Target margin, for simpo.")
+    entropy: float = Field(
+        1.0,
+        gt=0,
+        description="Coefficient of -log pi, for pm. At 1 the policy's odds between responses are "
+        "the raters'; below it exaggerates the majority.",
+    )
     ipo_norm: Literal["sum", "token"] = Field(
         "sum",
         description="ipo: log-probabilities summed over a response, as the paper has it, or per "
@@ -226,7 +237,12 @@ class PreferenceSettings(LanguageModelSettings):
     @property
     def needs_reference(self) -> bool:
         """Whether the loss compares with a reference."""
-        return self.loss not in ("simpo", "sft")
+        return self.loss not in ("simpo", "pm", "sft")
+
+    @property
+    def reward_scale(self) -> float:
+        """What the log-ratios are multiplied with to give the curve's rewards."""
+        return self.entropy if self.loss == "pm" else self.beta
 
 
 class SFTSettings(LanguageModelSettings):

@@ -215,7 +215,7 @@ def test_gradient_checkpointing_changes_nothing(
         assert close(two, one)
 
 
-@pytest.mark.parametrize("loss", ["ipo", "hinge", "robust", "cdpo", "simpo"])
+@pytest.mark.parametrize("loss", ["ipo", "hinge", "robust", "cdpo", "simpo", "pm"])
 def test_other_losses_learn(trainer: MakeTrainer, random_rows: MakeTable, loss: str) -> None:
     made = trainer(random_rows(8), loss=loss, batch_size=8, learning_rate=3e-3, epochs=10)
     made.train()
@@ -223,5 +223,30 @@ def test_other_losses_learn(trainer: MakeTrainer, random_rows: MakeTable, loss: 
     assert last["loss"] < first["loss"]
     assert last["margin"] > first["margin"]
     expected = {"ipo": 25.0, "hinge": 1.0, "robust": math.log(2), "cdpo": math.log(2)}
-    if loss != "simpo":  # at the reference the margin is 0
+    if loss not in ("simpo", "pm"):  # at the reference the margin is 0
         assert first["loss"] == pytest.approx(expected[loss], rel=1e-4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_preference_matching_has_the_gradient_of_plain_torch(
+    first_gradient: Callable[..., torch.Tensor],
+    random_rows: MakeTable,
+    model_folder: Path,
+    load: Callable[[Path], Any],
+    layout: str,
+) -> None:
+    """Rows one by one, without padding or packing: no reference, no weights, no beta."""
+    rows, model = random_rows(4), load(model_folder)
+    total = torch.zeros(())
+    for row in rows.to_pylist():
+        logps = []
+        for side in ("chosen_ids", "rejected_ids"):
+            ids = torch.tensor([[*row["prompt_ids"], *row[side]]])
+            laws = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            own = laws.gather(1, ids[0, 1:, None])[:, 0]
+            logps.append(own[len(row["prompt_ids"]) - 1 :].sum())
+        total = total + torch.nn.functional.softplus(-0.7 * (logps[0] - logps[1])) / 4
+    total.backward()
+    expected = torch.cat([part.grad.flatten() for part in model.parameters()])
+    found = first_gradient(rows, loss="pm", entropy=0.7, beta=5.0, batch_size=4, layout=layout)
+    assert close(found, expected)

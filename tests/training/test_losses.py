@@ -15,6 +15,7 @@ from statllm.training.losses import (
     ipo_loss,
     margin,
     nll_loss,
+    pm_loss,
     preference_loss,
     reward,
     robust_loss,
@@ -31,6 +32,7 @@ LOSSES: dict[str, Loss] = {
     "robust": lambda c, r, rc, rr: robust_loss(c, r, rc, rr, 0.3, 0.2),
     "cdpo": lambda c, r, rc, rr: cdpo_loss(c, r, rc, rr, 0.3, 0.2),
     "simpo": lambda c, r, rc, rr: simpo_loss(c, r, *TOKENS, 2.0, 0.5),
+    "pm": lambda c, r, rc, rr: pm_loss(c, r, 0.3),
 }
 
 LOGPS = [torch.tensor([x], dtype=torch.float64) for x in (-20.0, -30.0, -22.0, -28.0)]
@@ -196,6 +198,40 @@ def test_simpo_sees_tokens_and_no_reference() -> None:
     assert one == pytest.approx(doubled)
     at_target = simpo_loss(chosen, chosen - 10, torch.tensor(20), torch.tensor(20), 2.0, 1.0)
     assert at_target.tolist() == pytest.approx([math.log(2)] * 2)
+
+
+def test_preference_matching_by_hand() -> None:
+    """log(1 + e^-10) and, with tau = .1, log(1 + e^-1); the reference plays no part."""
+    assert pm_loss(*LOGPS[:2], 1.0).item() == pytest.approx(math.log1p(math.exp(-10.0)))
+    assert pm_loss(*LOGPS[:2], 0.1).item() == pytest.approx(0.313262, abs=5e-7)
+    uniform = [LOGPS[0], LOGPS[1], LOGPS[2], LOGPS[2]]  # DPO's, where the reference is flat
+    assert pm_loss(*LOGPS[:2], 0.1).item() == pytest.approx(dpo_loss(*uniform, 0.1).item())
+
+
+@pytest.mark.parametrize("entropy", [1.0, 0.5])
+def test_preference_matching_has_its_least_where_odds_are_the_raters(entropy: float) -> None:
+    """Over labels of which .8 prefer the first: odds of 4 at tau = 1, of 4^(1 / tau) otherwise.
+
+    The same labels under DPO pull the odds of a reference along, and exaggerate them by 1 / beta.
+    """
+
+    def slope_at(odds: float, loss: Loss, ref_odds: float) -> float:
+        first = torch.tensor([math.log(odds)], dtype=torch.float64, requires_grad=True)
+        zero, ref = torch.zeros(1, dtype=torch.float64), torch.tensor([math.log(ref_odds)])
+        mean = 0.8 * loss(first, zero, ref, zero) + 0.2 * loss(zero, first, zero, ref)
+        (found,) = torch.autograd.grad(mean.sum(), first)
+        return float(found)
+
+    def pm(c: torch.Tensor, r: torch.Tensor, rc: torch.Tensor, rr: torch.Tensor) -> torch.Tensor:
+        return pm_loss(c, r, entropy)
+
+    def dpo(c: torch.Tensor, r: torch.Tensor, rc: torch.Tensor, rr: torch.Tensor) -> torch.Tensor:
+        return dpo_loss(c, r, rc, rr, entropy)
+
+    for ref_odds in (1.0, 0.1):
+        assert slope_at(4 ** (1 / entropy), pm, ref_odds) == pytest.approx(0, abs=1e-12)
+        assert slope_at(ref_odds * 4 ** (1 / entropy), dpo, ref_odds) == pytest.approx(0, abs=1e-7)
+    assert slope_at(3.9 ** (1 / entropy), pm, 1.0) < 0 < slope_at(4.1 ** (1 / entropy), pm, 1.0)
 
 
 def test_a_weight_of_zero_has_no_gradient_and_others_scale_it() -> None:

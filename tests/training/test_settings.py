@@ -29,6 +29,13 @@ def test_overriding_the_loss_of_dumped_settings_changes_what_it_decides() -> Non
     assert PreferenceSettings(**{**dumped, "loss": "scpo"}).weighted
 
 
+def test_preference_matching_needs_no_reference_and_no_beta() -> None:
+    settings = PreferenceSettings(loss="pm", beta=7.0, entropy=0.5)
+    assert not settings.needs_reference
+    assert settings.reward_scale == 0.5
+    assert PreferenceSettings(beta=7.0, entropy=0.5).reward_scale == 7.0
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -37,6 +44,7 @@ def test_overriding_the_loss_of_dumped_settings_changes_what_it_decides() -> Non
         ({"lora_rank": 8, "gradient_dtype": "bfloat16"}, "that are trained"),
         ({"lerning_rate": 1.0}, "lerning_rate"),
         ({"beta": 0.0}, "beta"),
+        ({"entropy": 0.0}, "entropy"),
         ({"loss": "kto"}, "loss"),
     ],
 )

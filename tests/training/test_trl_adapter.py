@@ -183,3 +183,23 @@ def test_settings_that_it_would_ignore_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"{next(iter(more))} would be ignored here"):
         trainer(random_rows(4), **more)
+
+
+def test_preference_matching_moves_the_same_way_as_in_our_trainer(
+    trainer: MakeTrainer, model_folder: Path, random_rows: MakeTable, load: Load, tmp_path: Path
+) -> None:
+    from statllm.training.preference import preference_trainer
+
+    rows = random_rows(6)
+    made = trainer(rows, micro=2, loss="pm", entropy=0.7, batch_size=6, max_steps=2)
+    start = flat(made.model)
+    made.train()
+    settings = PreferenceSettings(
+        loss="pm", entropy=0.7, batch_size=6, max_steps=2, learning_rate=1e-3, max_grad_norm=0.0,
+        checkpoint_every=None,
+    )  # fmt: skip
+    ours = preference_trainer(load(model_folder), rows, settings, tmp_path / "ours")
+    ours.train()
+    moved, expected = flat(made.model) - start, flat(ours.model) - start
+    assert moved.abs().max() > 1e-3
+    assert (moved - expected).abs().max() <= 2e-6

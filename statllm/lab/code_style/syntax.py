@@ -1,0 +1,124 @@
+"""What checks, mutations and remedies ask of a syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from statllm.errors import InputError
+
+_DISPLAYS = (ast.List, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp)
+_SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def parsed(code: str) -> ast.Module:
+    """Return the syntax tree.
+
+    Raises
+    ------
+    InputError
+        If it isn't Python.
+    """
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"this is no Python code: {error}") from error
+
+
+def segment(code: str, node: ast.AST) -> str:
+    """The first line of a node's source."""
+    return (ast.get_source_segment(code, node) or "").split("\n")[0].strip()
+
+
+def walk(tree: ast.AST, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
+    """Nodes of some kinds in the order of the source, where `ast.walk` goes by depth."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, kinds):
+            yield node
+        yield from walk(node, *kinds)
+
+
+def is_mutable(value: ast.AST | None) -> bool:
+    """Whether an expression makes a list, a set or a dict."""
+    made = isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
+    return isinstance(value, _DISPLAYS) or (
+        made and value.func.id in ("list", "dict", "set", "bytearray")  # type: ignore[union-attr]
+    )
+
+
+def defaults(node: ast.AST) -> list[tuple[ast.arg, ast.expr]]:
+    """Return the arguments of a function that have a default."""
+    args: ast.arguments = node.args  # type: ignore[attr-defined]
+    places = [*args.posonlyargs, *args.args]
+    given = list(zip(places[len(places) - len(args.defaults) :], args.defaults, strict=True))
+    return given + [(a, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d]
+
+
+def length_of(node: ast.Compare) -> ast.expr | None:
+    """Return x of ``len(x) == 0``, ``!= 0`` or ``> 0``; None for other comparisons."""
+    call, zero = node.left, node.comparators[0]
+    if (
+        len(node.ops) == 1
+        and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.Gt)
+        and isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "len"
+        and len(call.args) == 1
+        and isinstance(zero, ast.Constant)
+        and type(zero.value) is int
+        and zero.value == 0
+    ):
+        return call.args[0]
+    return None
+
+
+def summands(node: ast.expr) -> list[ast.expr]:
+    """Return a, b, c of ``a + b + c``."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*summands(node.left), *summands(node.right)]
+    return [node]
+
+
+def is_text(node: ast.AST | None) -> bool:
+    """Whether it is a string that stands in the code."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def appended(node: ast.Expr) -> tuple[str, ast.expr] | None:
+    """Return the list's name and what is appended, of ``name.append(x)``."""
+    call = node.value
+    if (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "append"
+        and isinstance(call.func.value, ast.Name)
+        and len(call.args) == 1
+    ):
+        return call.func.value.id, call.args[0]
+    return None
+
+
+def own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
+    """Nodes of a scope that aren't in one of its functions."""
+    for node in ast.iter_child_nodes(scope):
+        if not isinstance(node, _SCOPES):
+            yield node
+            yield from own_nodes(node)
+
+
+def rename(tree: ast.Module, old: str, new: str) -> None:
+    """Rename a function wherever its name stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == old:
+            node.name = new
+        elif isinstance(node, ast.Name) and node.id == old:
+            node.id = new
+
+
+def blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+    """Return all lists of statements, those of inner blocks too."""
+    for node in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                yield block

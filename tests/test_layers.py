@@ -17,8 +17,17 @@ LAYERS = [
     {"generations", "_formats", "_validate", "pairs"},
     {"scoring", "models", "adapters"},
     {"selection", "sampling", "training"},
-    {"recipe", "training_recipe", "stages", "engines", "evaluation", "processes", "loop"},
-    {"report", "integrations", "experiment"},
+    {
+        "recipe",
+        "training_recipe",
+        "stages",
+        "engines",
+        "evaluation",
+        "processes",
+        "loop",
+        "journey",
+    },
+    {"distill", "report", "integrations", "experiment"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeAlias, get_args
 from statllm.errors import InputError
 
 Task = Literal[
-    "few_shot", "thoughts", "length", "solution", "rubric", "back_translation", "contrast"
+    "few_shot", "thoughts", "length", "solution", "rubric", "back_translation", "contrast",
+    "reformat",
 ]  # fmt: skip
 Messages: TypeAlias = list[dict[str, str]]
 
@@ -30,6 +31,7 @@ _FILLED: dict[str, set[str]] = {
     "rubric": {"document"},
     "back_translation": {"document"},
     "contrast": {"prompt", "response"},
+    "reformat": {"prompt", "response"},
 }
 _NEEDED: dict[str, set[str]] = {**_FILLED, "few_shot": {"examples"}}
 _DELIMITERS: dict[str, set[str]] = {
@@ -40,6 +42,7 @@ _DELIMITERS: dict[str, set[str]] = {
     "rubric": set(),
     "back_translation": {"question", "reference_answer"},
     "contrast": {"request", "response"},
+    "reformat": set(),
 }
 
 
@@ -52,10 +55,11 @@ class PromptTemplate:
     name : str
     version : int
         Grows with every change of what `digest` covers.
-    task : {"few_shot", "thoughts", "length", "solution", "rubric", "back_translation", "contrast"}
-        Says which placeholders there are: ``{examples}``, ``{n_examples}`` and ``{next_number}``;
+    task : str
+        few_shot, thoughts, length, solution, rubric, back_translation, contrast or reformat.
+        It says which placeholders there are: ``{examples}``, ``{n_examples}``, ``{next_number}``;
         ``{prompt}``; ``{prompt}`` and ``{max_words}``; ``{prompt}``; ``{document}`` for both that
-        are about documents; ``{prompt}`` and ``{response}``.
+        are about documents; ``{prompt}`` and ``{response}`` for both that are about a response.
     source : str
         The paper, and how the wording relates to it.
     user : str

@@ -28,8 +28,9 @@ test-vllm: .venv-vllm/installed
 test-vllm-ci: .venv-vllm/installed
 	$(VLLM_TESTS) -m vllm_ci
 
-# The papers' systems in the lab: an hour on two idle cores; quick: each end to end in a minute.
-STUDIES := scpo irpo rip lift reanalysis
+# The papers' systems in the lab: two hours or more on two cores; quick: each end to end in about a
+# minute.
+STUDIES := scpo irpo tpo rip lift natural_reasoning journey distill criteria overview reanalysis
 studies: .venv/installed
 	for name in $(STUDIES); do $(BIN)/python studies/$$name/study.py -o runs/$$name || exit 1; done
 

@@ -1,0 +1,218 @@
+"""All phases of journey learning as one recipe: format, trees, long thoughts, pairs, evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from statllm.files import read_json, sha256, write_json, write_text
+from statllm.journey.extract import extract
+from statllm.journey.pairs import journey_pairs
+from statllm.journey.policy import open_policy
+from statllm.journey.recipe import Format, JourneyRecipe, PairsPhase, format_examples
+from statllm.journey.rewards import open_reward
+from statllm.journey.search import search
+from statllm.journey.tree import read_trees
+from statllm.sampling.settings import SamplingSettings
+
+
+def run_journey(
+    recipe: JourneyRecipe,
+    out: str | Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Run what isn't complete yet; return the folder of the last model.
+
+    Parameters
+    ----------
+    recipe : JourneyRecipe
+    out : path
+        Folder. ``format``, ``sft`` and ``dpo`` in it are models; ``trees.jsonl``,
+        ``examples.parquet`` and ``pairs.parquet`` with their ledgers; ``evaluation-*.parquet``.
+    say : callable
+        Told of each stage, in a line.
+
+    Raises
+    ------
+    InputError
+        If something in the recipe can't be used.
+    """
+    return _Run(recipe, Path(out), say).run()
+
+
+class _Run:
+    """One folder; a stage is done if its record fits what decides it."""
+
+    def __init__(self, recipe: JourneyRecipe, out: Path, say: Callable[[str], None]) -> None:
+        self.recipe, self.out, self.say = recipe, out, say
+
+    def run(self) -> Path:
+        import yaml
+
+        from statllm.stages import resolve_model
+
+        recipe = self.recipe
+        self.out.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
+        write_text(text, self.out / "run.yaml")
+        model = Path(resolve_model(recipe.model))
+        if recipe.format is not None:
+            model = self._format(model, recipe.format)
+        self._evaluate("format", model)
+        trees = self._search(model)
+        model = self._long(model, trees)
+        self._evaluate("sft", model)
+        if recipe.pairs is not None:
+            model = self._dpo(model, recipe.pairs)
+            self._evaluate("dpo", model)
+        return model
+
+    def _format(self, start: Path, phase: Format) -> Path:
+        from statllm.training import train_sft
+
+        def make() -> str:
+            done = train_sft(
+                start, format_examples(phase), self.out / "format", phase.training, progress=False
+            )
+            return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
+
+        self._stage("format", [start], phase.model_dump(), ["format"], make)
+        return self.out / "format"
+
+    def _search(self, model: Path) -> Path:
+        from statllm.stages import load_problems
+
+        recipe, out = self.recipe, self.out / "trees.jsonl"
+
+        def make() -> str:
+            own = recipe.policy
+            policy = open_policy(model, own.sampling, own.step_end, own.max_step_tokens)
+            try:
+                reward = open_reward(recipe.reward, policy, self.out / "judges")
+                trees = search(load_problems(recipe.problems), policy, reward, recipe.search, out)
+            finally:
+                policy.close()
+            return f"{len(trees)} trees, {sum(tree.n_generated for tree in trees)} steps drawn"
+
+        names = {"problems", "policy", "search", "reward"}
+        self._stage("search", [model], recipe.model_dump(include=names), ["trees.jsonl"], make)
+        return out
+
+    def _long(self, start: Path, trees: Path) -> Path:
+        from statllm.training import train_sft
+
+        recipe = self.recipe
+        examples, ledger = self.out / "examples.parquet", self.out / "ledger.parquet"
+
+        def take() -> str:
+            rewriter = open_rewriter(recipe.rewrite, recipe.rewriting, self.out / "judges")
+            found = extract(read_trees(trees), recipe.extract, rewriter)
+            found.write(examples, ledger)
+            return ", ".join(f"{reason} {count}" for reason, count in found.counts().items())
+
+        def make() -> str:
+            done = train_sft(start, examples, self.out / "sft", recipe.training, progress=False)
+            return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
+
+        settings = recipe.model_dump(include={"extract", "rewrite", "rewriting"})
+        self._stage("extract", [trees], settings, ["examples.parquet", "ledger.parquet"], take)
+        self._stage("sft", [start, examples], recipe.training.model_dump(), ["sft"], make)
+        return self.out / "sft"
+
+    def _dpo(self, start: Path, phase: PairsPhase) -> Path:
+        from statllm.generations import Generations
+        from statllm.sampling import sample
+        from statllm.scoring import score
+        from statllm.stages import load_problems
+        from statllm.training import train_preference
+
+        samples, pairs = self.out / "samples.parquet", self.out / "pairs.parquet"
+        ledger = self.out / "pairs-ledger.parquet"
+
+        def draw() -> str:
+            table = sample(
+                start, load_problems(phase.problems), phase.sampling, out=samples, progress=False
+            )
+            return f"{table.num_rows} prompts x {phase.sampling.n}"
+
+        def choose() -> str:
+            scored = score(Generations.read(samples), self.recipe.scoring)
+            found = journey_pairs(scored, phase.settings)
+            found.write(pairs, ledger)
+            return found.summary()
+
+        def make() -> str:
+            done = train_preference(start, pairs, self.out / "dpo", phase.training, progress=False)
+            return f"{done.n_pairs} of {done.n_input} pairs, {done.n_steps} steps"
+
+        drawn = phase.model_dump(include={"problems", "sampling"})
+        self._stage("sample", [start], drawn, ["samples.parquet"], draw)
+        chosen = [phase.settings.model_dump(), self.recipe.scoring.model_dump()]
+        self._stage("pairs", [samples], chosen, ["pairs.parquet", "pairs-ledger.parquet"], choose)
+        self._stage("dpo", [start, pairs], phase.training.model_dump(), ["dpo"], make)
+        return self.out / "dpo"
+
+    def _evaluate(self, phase: str, model: Path) -> None:
+        from statllm.evaluation import evaluate, evaluation_metrics
+        from statllm.files import write_parquet
+        from statllm.stages import load_problems
+
+        settings = self.recipe.evaluation
+        if settings is None:
+            return
+        name = f"evaluation-{phase}.parquet"
+
+        def make() -> str:
+            sampling = self.recipe.policy.sampling
+            table = evaluate(
+                model, load_problems(settings.problems), settings, self.recipe.scoring,
+                seed=sampling.seed, batch_size=sampling.batch_size,
+                max_new_tokens=sampling.max_new_tokens, work=self.out / f"{phase}.work",
+            )  # fmt: skip
+            write_parquet(table, self.out / name)
+            return "; ".join(one.summary() for one in evaluation_metrics(table)[:3])
+
+        decides = [settings.model_dump(), self.recipe.policy.sampling.model_dump()]
+        decides.append(self.recipe.scoring.model_dump())
+        self._stage(f"evaluate-{phase}", [model], decides, [name], make)
+
+    def _stage(
+        self,
+        name: str,
+        inputs: list[Path],
+        settings: Any,
+        outputs: list[str],
+        make: Callable[[], str],
+    ) -> None:
+        """Make the outputs unless they are there and were made from exactly this."""
+        digests = [sha256(path) if path.exists() else f"name:{path}" for path in inputs]
+        key = hashlib.sha256(json.dumps([settings, digests], default=str).encode()).hexdigest()
+        record = self.out / f"{name}.json"
+        if record.is_file() and all((self.out / one).exists() for one in outputs):
+            known = read_json(record)
+            if known["key"] == key and known["outputs"] == self._digests(outputs):
+                self.say(f"{name}: done before")
+                return
+        line = make()
+        write_json({"key": key, "outputs": self._digests(outputs), "said": line}, record)
+        self.say(f"{name}: {line}")
+
+    def _digests(self, outputs: list[str]) -> dict[str, str]:
+        return {one: sha256(self.out / one) for one in outputs}
+
+
+def open_rewriter(
+    model: str | None, sampling: SamplingSettings, cache: str | Path | None = None
+) -> Any:
+    """Open what rewrites drafts: a model, or nothing at all."""
+    from statllm.journey.draft import ModelRewriter, TemplateRewriter
+
+    if model is None:
+        return TemplateRewriter()
+    from statllm.sampling.judge_model import open_judge
+    from statllm.stages import resolve_model
+
+    return ModelRewriter(open_judge(resolve_model(model), sampling), cache)

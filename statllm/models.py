@@ -114,14 +114,18 @@ def load_model(
 
 
 def load_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model folder or hub name.
+    """Load the tokenizer of a model folder, of a folder that holds no more than it, or a hub name.
 
     Raises
     ------
     InputError
         If it is a path that isn't a model folder, or can't be loaded.
     """
-    source = _resolve(path_or_name)
+    folder = Path(path_or_name).expanduser()
+    alone = any((folder / name).is_file() for name in _TOKENIZER_FILES)
+    alone = alone and not (folder / "config.json").exists()
+    alone = alone and not any(folder.glob("*.safetensors*"))  # else it is a model's, to be whole
+    source = str(folder) if alone else _resolve(path_or_name)
     with loading(source):
         from transformers import AutoTokenizer
 

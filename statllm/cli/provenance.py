@@ -19,6 +19,7 @@ from statllm.cli.watermark import (
     Tokens,
     detection_settings,
     document_column,
+    tokenizer_of,
 )
 from statllm.engines.settings import EngineSettings
 from statllm.errors import InputError
@@ -121,7 +122,7 @@ def provenance(
             ledger,
             detection,
             column=column,
-            tokenizer=tokenizer,
+            tokenizer=tokenizer_of(tokenizer),
             fdr=fdr,
             benchmark=items,
             benchmark_text=compared,

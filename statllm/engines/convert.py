@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,12 @@ def parquet_source(path: Path, beside: Path) -> Iterator[Source]:
     Parameters and what is raised as for `as_parquet`.
     """
     converted = as_parquet(path, beside)
-    yield Source(converted)
+    try:
+        yield Source(converted)
+    except InputError as error:  # of the file that the user knows
+        if converted == path:
+            raise
+        raise InputError(str(error).replace(str(converted), str(path))) from error
     if converted != path:
         converted.unlink()
 
@@ -31,8 +38,9 @@ def parquet_source(path: Path, beside: Path) -> Iterator[Source]:
 def as_parquet(source: Path, beside: Path) -> Path:
     """Return `source` if it is Parquet; a JSON-lines file is converted in constant memory.
 
-    The converted file is named after `beside` and stays until it is deleted, so that a killed run
-    doesn't convert again; it is made anew when the source is newer.
+    The converted file is named after `beside` and a digest of the source's name, size and time of
+    change; it stays until it is deleted, so that a killed run doesn't convert again. Those of
+    other sources, or of another state of this one, are deleted.
 
     Parameters
     ----------
@@ -49,9 +57,14 @@ def as_parquet(source: Path, beside: Path) -> Path:
     """
     if source.is_dir() or existing_file(source).suffix.lower() not in (".jsonl", ".ndjson"):
         return source
-    target = beside.with_name(f"{beside.name}.input.parquet")
-    if target.exists() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns:
+    state = source.stat()
+    version = f"{source.resolve()} {state.st_size} {state.st_mtime_ns}"
+    digest = hashlib.sha256(version.encode()).hexdigest()[:16]
+    target = beside.with_name(f"{beside.name}.input-{digest}.parquet")
+    if target.exists():
         return target
+    for old in beside.parent.glob(f"{glob.escape(beside.name)}.input-*.parquet"):
+        old.unlink(missing_ok=True)
     import pyarrow.json as json_lines
 
     options = json_lines.ReadOptions(block_size=_BLOCK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -130,6 +130,22 @@ def check_target(path: Path) -> None:
         raise InputError(f"{path} is a folder, a file was expected")
     if not path.suffix and path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, a folder was expected")
+
+
+def check_apart(source: Source, outputs: Iterable[Path]) -> None:
+    """Refuse outputs that would replace the source, or lie among the files that it is read from.
+
+    Raises
+    ------
+    InputError
+        Names the output.
+    """
+    read = source.path.resolve()
+    for path in outputs:
+        written = path.resolve()
+        among = read.is_dir() and written.suffix == ".parquet" and written.parent == read
+        if written == read or among:
+            raise InputError(f"{path} would be written over, or among, what is read: {source.path}")
 
 
 def put_together(

@@ -79,6 +79,9 @@ class Source:
         return parts
 
     def _check(self, path: Path, schema: pa.Schema, expected: pa.Schema | None) -> None:
+        for name in schema.names:
+            if schema.names.count(name) > 1:
+                raise InputError(f"{path} has two columns '{name}'")
         for name in (*self.columns.values(), *self.where):
             if name not in schema.names:
                 raise InputError(f"{path} has no column '{name}'; it has {', '.join(schema.names)}")

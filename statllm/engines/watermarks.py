@@ -12,7 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from statllm.engines.rows import numbered
-from statllm.engines.run import OnPart, check_target, parts_folder, put_together, work_through
+from statllm.engines.run import (
+    OnPart,
+    check_apart,
+    check_target,
+    parts_folder,
+    put_together,
+    work_through,
+)
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.estimators.multiplicity import benjamini_hochberg
@@ -151,6 +158,7 @@ def detect_corpus(
         As `statllm.engines.run`, `documents_of` and `detect_watermarks`.
     """
     check_target(output)
+    check_apart(source, [output])
     work = WatermarkWork(tuple(configurations), detection or DetectionSettings(), column, tokenizer)
     folder = parts_folder(work, {"detections": output})
     settings = settings or EngineSettings()

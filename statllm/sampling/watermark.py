@@ -10,6 +10,9 @@ import pyarrow as pa
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from statllm.errors import InputError
+from statllm.estimators.watermark.prf.bernoulli_green import Sbw, VllmRedGreen
+from statllm.estimators.watermark.prf.dipmark import Dipmark
 from statllm.estimators.watermark.prf.sglang_gumbel import SglangGumbel
 from statllm.estimators.watermark.prf.synthid import SynthId
 from statllm.estimators.watermark.prf.vllm_gumbel import VllmDualGumbel, VllmGumbel
@@ -40,7 +43,7 @@ class WatermarkProcessor(LogitsProcessor):
         Divides the logits before.
     skip_repeated : bool
         Leave a context alone that the response had before, where the scheme's own engine does
-        (vLLM, SGLang, SynthID): the same context would draw the same token.
+        (vLLM, SGLang, SynthID, DiPmark): the same context would draw the same token.
 
     Raises
     ------
@@ -69,7 +72,9 @@ class WatermarkProcessor(LogitsProcessor):
             raise ValueError(f"temperature must be positive, not {temperature}")
         self.scheme, self.prompt_length, self.temperature = scheme, prompt_length, temperature
         if prompt_is_context is None:
-            prompt_is_context = not isinstance(scheme, (VllmGumbel, VllmDualGumbel, SynthId))
+            prompt_is_context = not isinstance(
+                scheme, (VllmGumbel, VllmDualGumbel, VllmRedGreen, Sbw, SynthId)
+            )
         self.start = 0 if prompt_is_context else prompt_length
         self.width = _remembered_width(scheme) if skip_repeated else 0
         self._seen: list[set[tuple[int, ...]]] = []
@@ -96,7 +101,7 @@ class WatermarkProcessor(LogitsProcessor):
 
 def _remembered_width(scheme: Scheme) -> int:
     """Tokens of the contexts that the scheme's engine marks once only; 0 if it marks all."""
-    if isinstance(scheme, (VllmGumbel, VllmDualGumbel, SglangGumbel)):
+    if isinstance(scheme, (VllmGumbel, VllmDualGumbel, VllmRedGreen, SglangGumbel, Dipmark)):
         return scheme.context_width
     return scheme.ngram - 1 if isinstance(scheme, SynthId) else 0
 
@@ -107,6 +112,7 @@ def sample_watermarked(
     scheme: Scheme,
     *,
     max_new_tokens: int = 200,
+    min_new_tokens: int = 0,
     temperature: float = 1.0,
     seed: int = 0,
     device: str = "auto",
@@ -120,7 +126,8 @@ def sample_watermarked(
     prompts : pyarrow.Table
         ``prompt_id`` and ``prompt``; other columns travel along.
     scheme : Scheme
-    max_new_tokens : int
+    max_new_tokens, min_new_tokens : int
+        Tokens of the longest and the shortest response.
     temperature : float
     seed : int
         Of what the scheme leaves to chance; Gumbel-max leaves nothing.
@@ -134,10 +141,16 @@ def sample_watermarked(
     Raises
     ------
     InputError
-        If the model can't be loaded, or a prompt is null, empty or too long for it.
+        If the model can't be loaded, or a prompt is null, empty or too long for it, or the scheme's
+        vocabulary isn't the model's.
     """
     tokenizer = load_tokenizer(model)
     loaded = load_model(model, device=device)
+    size, of_scheme = loaded.config.vocab_size, getattr(scheme, "vocabulary", None)
+    if of_scheme not in (None, size):
+        raise InputError(
+            f"vocabulary of {scheme.name} is {of_scheme}, the model's logits have {size}"
+        )
     names, texts = prompts["prompt_id"].to_pylist(), prompts["prompt"].to_pylist()
     longest = longest_sequence(loaded.config)
     encoded = encode_prompts(tokenizer, names, texts, max_new_tokens, longest)
@@ -155,6 +168,7 @@ def sample_watermarked(
                 do_sample=True,
                 top_k=0,
                 max_new_tokens=max_new_tokens,
+                min_new_tokens=min_new_tokens or None,
                 eos_token_id=stops or None,
                 pad_token_id=stops[0] if stops else 0,
             ),

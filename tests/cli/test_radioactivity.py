@@ -98,7 +98,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     marked = written(model, tokenizer, scheme, 256, 64, seed=1)
     plain = written(model, tokenizer, None, 256, 64, seed=2)
     for name, texts in (("marked", marked), ("plain", plain)):
-        trained = taught(texts, steps=120)
+        trained = taught(texts, steps=300)
         trained.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
         table = pa.table({"token_ids": texts.tolist()})
@@ -149,7 +149,9 @@ def test_a_closed_model_is_found_by_its_words(models: Path) -> None:
         )  # fmt: skip
         assert code == 0, said
         log_p = json.loads((models / "closed.jsonl").read_text())["log_p_value"]
-        assert (log_p < math.log(1e-4)) == marked
+        # over draws of the words log p has mean -14 and standard deviation 2.5; after 120 steps
+        # it was -7 and 2, and rounding in training, which threads change, decided about 1e-4
+        assert (log_p < math.log(1e-3)) == marked
 
 
 @pytest.fixture

@@ -209,7 +209,6 @@ def test_segments_from_the_command_line(corpus: Path, tmp_path: Path) -> None:
     for options, message in (
         ([], "has several entries"),
         (["--configuration", "nobody"], "no entry 'nobody'"),
-        (["--configuration", "tournament"], "green tokens or single pivots"),
         (["--configuration", "ours", "--alpha", "1"], "--alpha must lie"),
     ):
         code, said = run(*command, *keys, *options)

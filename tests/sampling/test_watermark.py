@@ -138,6 +138,17 @@ def test_repeated_contexts_are_left_alone() -> None:
     assert torch.equal(processor(torch.tensor([[3, 2, 4, 2]]), logits), logits)
 
 
+@pytest.mark.parametrize("name", ["vllm-red-green", "dipmark"])
+def test_some_green_lists_count_once_too(name: str) -> None:
+    options = {"vocabulary": 5} if name == "dipmark" else {}
+    scheme = make_scheme(name, key=5, context_width=1, share=0.4, **options)
+    processor = WatermarkProcessor(scheme, prompt_length=1, prompt_is_context=True)
+    logits = torch.zeros(1, 5)
+    first = processor(torch.tensor([[3]]), logits)
+    assert not torch.equal(first, first.mean().expand_as(first))
+    assert torch.equal(processor(torch.tensor([[3, 2, 3]]), logits), logits)
+
+
 def test_green_lists_hold_in_repeated_contexts() -> None:
     """As transformers' own processor has it: no context is left out."""
     scheme = make_scheme("kgw", vocabulary=5, context_width=1, share=0.4)
@@ -148,7 +159,7 @@ def test_green_lists_hold_in_repeated_contexts() -> None:
     assert torch.equal(processor(torch.tensor([[3, 2, 3]]), logits), first)
 
 
-@pytest.mark.parametrize("name", ["vllm-gumbel", "synthid"])
+@pytest.mark.parametrize("name", ["vllm-gumbel", "synthid", "vllm-red-green", "sbw"])
 def test_the_prompt_is_no_context_of_some(name: str) -> None:
     scheme = make_scheme(name, key=(5, 6, 7) if name == "synthid" else 5)
     logits = torch.linspace(0, 1, 9)[None]

@@ -17,6 +17,7 @@ from statllm.cli.watermark.options import (
     Tokens,
     detection_settings,
     document_column,
+    tokenizer_of,
 )
 from statllm.cli.watermark.plan import plan
 
@@ -29,6 +30,7 @@ __all__ = [
     "Tokens",
     "detection_settings",
     "document_column",
+    "tokenizer_of",
     "watermark",
 ]
 

@@ -39,6 +39,8 @@ def certify(
     from statllm.cli.engine import Stored
     from statllm.estimators.watermark.certificate import certify as measure
 
+    if not 0 < extrapolate < 1:
+        raise InputError(f"--extrapolate must lie between 0 and 1, not {extrapolate}")
     stored = Stored(detections)
     name = "log_p" if configuration is None else f"log_p[{configuration}]"
     if name not in stored:
@@ -57,4 +59,8 @@ def certify(
     out.print(table_of(f"{name} of human documents", columns, rows, wrap=("figure",)))
     methods = dict.fromkeys(f.interval(0.95).method for f in figures)
     out.print(f"intervals: {', '.join(methods)}")
+    if found.tail is None:
+        out.print(
+            "no tail is fitted: it takes 50 documents above its threshold, 500 or more in all"
+        )
     out.print(found.uniformity.summary())

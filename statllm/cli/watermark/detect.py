@@ -19,6 +19,7 @@ from statllm.cli.watermark.options import (
     Tokens,
     detection_settings,
     document_column,
+    tokenizer_of,
 )
 from statllm.engines.settings import EngineSettings
 from statllm.errors import InputError
@@ -84,7 +85,7 @@ def detect(
             configurations,
             detection,
             column=column,
-            tokenizer=tokenizer,
+            tokenizer=tokenizer_of(tokenizer),
             fdr=fdr,
             settings=engine,
             on_part=on_part,

@@ -18,6 +18,7 @@ from statllm.cli.watermark.options import (
     document_column,
     log_probabilities_of,
     one_of,
+    tokenizer_of,
 )
 from statllm.errors import InputError
 
@@ -53,7 +54,7 @@ def diagnose(
     ] = None,
     try_vocabulary: Annotated[
         list[int] | None,
-        typer.Option(help="A size that the model's logits may have; may be repeated."),
+        typer.Option(min=2, help="A size that the model's logits may have; may be repeated."),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Column of the prompts: token ids, or texts with --text.")
@@ -61,8 +62,9 @@ def diagnose(
     special_token: Annotated[
         list[int] | None,
         typer.Option(
+            min=0,
             help="Id of a token that the generator may have had before a text, or that may have "
-            "been put into it; may be repeated. Those of --tokenizer are known."
+            "been put into it; may be repeated. Those of --tokenizer are known.",
         ),
     ] = None,
     reference: Annotated[
@@ -108,7 +110,9 @@ def diagnose(
     others = [*read_configurations(key_file, scheme)]
     others += read_configurations(try_keys, scheme) if try_keys else []
     column = document_column(tokens, text, tokenizer)
+    tokenizer = tokenizer_of(tokenizer)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
+    tried = {name: tokenizer_of(name) or name for name in try_tokenizer or []}
     table = _first_rows(corpus, limit)
     documents = documents_of(table, column, loaded)
     rereadings, sizes = {}, list(try_vocabulary or [])
@@ -116,9 +120,9 @@ def diagnose(
         ids = documents_of(table, "token_ids").tokens
         if len(ids) == len(documents.tokens):
             rereadings["of column token_ids"] = ids
-    for name in try_tokenizer or []:
-        rereadings[name] = documents_of(table, column, load_tokenizer(name)).tokens
-    for name in (*([tokenizer] if tokenizer else []), *(try_tokenizer or [])):
+    for name, folder in tried.items():
+        rereadings[name] = documents_of(table, column, load_tokenizer(folder)).tokens
+    for name in (*([tokenizer] if tokenizer else []), *tried.values()):
         sizes += _vocabulary_sizes(name)
     found = examine(
         documents.tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -25,17 +26,23 @@ def embed(
     scheme: SchemeName = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many prompts.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 200,
+    min_new_tokens: Annotated[
+        int,
+        typer.Option(min=0, help="Shortest response: the model's end comes no earlier."),
+    ] = 0,
     temperature: Annotated[float, typer.Option(help="Divides the logits.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of what the scheme leaves to chance.")] = 0,
 ) -> None:
     """Sample one watermarked response per prompt with transformers, to try a detector on.
 
-    Serving engines write watermarks faster: `vllm serve M --watermark-config ...`.
+    Serving engines write watermarks faster: `vllm serve M --watermark-config ...`. Answers of a few
+    tokens, or of nearly certain ones, hold no mark that could be seen: make them longer, or the
+    temperature higher.
 
     Examples:
 
-        statllm watermark embed lab lab:test --limit 50 --max-new-tokens 100 -o w.parquet \
---key-file keys.yaml
+        statllm watermark embed lab lab:test --limit 20 --min-new-tokens 100 --temperature 1.5 \
+-o w.parquet --key-file keys.yaml
 
         statllm watermark detect w.parquet -o found.parquet --key-file keys.yaml
     """
@@ -45,14 +52,17 @@ def embed(
     from statllm.stages import resolve_model
 
     check_output(output, (".parquet", ".jsonl"))
-    if not temperature > 0:
-        raise InputError(f"--temperature must be above 0, not {temperature}")
+    if not 0 < temperature < math.inf:
+        raise InputError(f"--temperature must be above 0 and finite, not {temperature}")
+    if min_new_tokens > max_new_tokens:
+        raise InputError("--min-new-tokens is above --max-new-tokens")
     chosen = one_of(key_file, scheme, configuration)
     table = sample_watermarked(
         resolve_model(model),
         Prompts(source, {}, {}, limit).table(),
         chosen.scheme,
         max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
         temperature=temperature,
         seed=seed,
     )

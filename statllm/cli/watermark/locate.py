@@ -19,6 +19,7 @@ from statllm.cli.watermark.options import (
     Tokens,
     document_column,
     one_of,
+    tokenizer_of,
 )
 from statllm.engines.settings import EngineSettings
 from statllm.errors import InputError
@@ -61,7 +62,7 @@ def locate(
             raise InputError(f"{option} must lie between 0 and 1, not {value}")
     chosen = one_of(key_file, scheme, configuration)
     column = document_column(tokens, text, tokenizer)
-    work = SegmentWork(chosen, column, alpha, min_length, delta, tokenizer)
+    work = SegmentWork(chosen, column, alpha, min_length, delta, tokenizer_of(tokenizer))
     engine = validated(EngineSettings, {"engine": "local", **(settings or {})})
     with parquet_source(corpus, output) as source, part_progress() as on_part:
         counts = locate_corpus(source, output, work, engine, on_part)

@@ -37,7 +37,9 @@ Tokens = Annotated[
 Text = Annotated[str | None, typer.Option(help="Column of texts; needs --tokenizer.")]
 Tokenizer = Annotated[
     str | None,
-    typer.Option(help="Of the model that may have written the texts: a folder or a hub name."),
+    typer.Option(
+        help="Of the model that may have written the texts: a folder, a hub name, or lab."
+    ),
 ]
 
 
@@ -69,6 +71,13 @@ def detection_settings(
         raise InputError(f"--fdr must lie between 0 and 1, not {fdr}")
     own, engine = engine_settings({"engine": "local", **(given or {})}, DetectionSettings)
     return validated(DetectionSettings, own), engine
+
+
+def tokenizer_of(name: str | None) -> str | None:
+    """Return the folder or hub name of a tokenizer; that of the built-in model for 'lab'."""
+    from statllm.stages import resolve_model
+
+    return None if name is None else resolve_model(name)
 
 
 def document_column(tokens: str | None, text: str | None, tokenizer: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from statllm.estimators._arrays import between
 from statllm.estimators._search import fewest
 
 _MOST = 1 << 22  # tokens
@@ -16,5 +17,4 @@ def fewest_tokens(enough: Callable[[int], bool]) -> int:
 
 def check_share(name: str, value: float) -> None:
     """Raise `ValueError` unless a value lies between 0 and 1."""
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must lie between 0 and 1, not {value}")
+    between(value, name)

@@ -59,14 +59,15 @@ def locate(
     Parameters
     ----------
     marks : Marks
-        Of one document, green or uniform; deduplicated here.
+        Of one document; deduplicated here.
     alpha : float
         Probability of any false segment.
     min_length : int
         Marks of the shortest window.
     delta : float
         Strength for the boundaries: of pivots Delta, the model's largest probability is at
-        most 1 - Delta; of green tokens the share rises by `delta` of the rest, g + delta (1 - g).
+        most 1 - Delta; of green tokens the share rises by `delta` of the rest, g + delta (1 - g),
+        and of bits, layer by layer, by a share of `delta` that falls from 1 to .1.
     level : float
         Of the confidence sets.
 
@@ -78,7 +79,7 @@ def locate(
     Raises
     ------
     ValueError
-        If there isn't exactly one document, marks are bits, or a number is out of range.
+        If there isn't exactly one document, or a number is out of range.
 
     Examples
     --------
@@ -94,8 +95,6 @@ def locate(
     """
     if marks.n_documents != 1:
         raise ValueError(f"marks must be of one document, not of {marks.n_documents}")
-    if marks.null.kind == "bits" or marks.values.ndim != 1:
-        raise ValueError("marks must be green tokens or single pivots")
     for name, value in {"alpha": alpha, "delta": delta, "level": level}.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie between 0 and 1, not {value}")
@@ -138,13 +137,20 @@ def _windows(n: int, shortest: int) -> tuple[IntArray, IntArray]:
 
 
 def _window_tests(marks: Marks, starts: IntArray, stops: IntArray) -> FloatArray:
-    values = marks.values.astype(np.float64)
-    uniform = marks.null.kind == "uniform"
-    total = np.concatenate([[0.0], np.cumsum(-np.log1p(-values) if uniform else values)])
+    null = marks.null
+    scores = marks.values.astype(np.float64)
+    shares = (1 - (null.mixing or 0.0), null.mixing or 0.0)
+    if null.kind == "uniform":
+        scores = -np.log1p(-scores)
+    if scores.ndim == 2:  # two keys' pivots, or the bits of a token
+        scores = scores.sum(axis=1) if null.kind == "bits" else scores @ np.array(shares)
+    total = np.concatenate([[0.0], np.cumsum(scores)])
     sums, lengths = total[stops] - total[starts], stops - starts
-    if uniform:
-        return nulls.gamma_log_tail(sums, lengths)
-    return nulls.binomial_log_tail(np.rint(sums), lengths, marks.null.share)
+    if null.kind != "uniform":
+        return nulls.binomial_log_tail(np.rint(sums), lengths * null.depth, null.share)
+    if null.mixing is not None:
+        return nulls.two_gamma_log_tail(sums, lengths, shares)
+    return nulls.gamma_log_tail(sums, lengths)
 
 
 def _free_around(

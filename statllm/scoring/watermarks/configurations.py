@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,18 +83,20 @@ def _configuration(
 ) -> Configuration:
     options = dict(entry)
     chosen = options.pop("scheme", scheme)
-    name = str(options.pop("name", None) or f"{chosen}-{number}")
+    name = options.pop("name", None)
+    name = str(name) if name else f"{chosen if chosen in [*SCHEMES] else 'entry'}-{number}"
     place = f"{path}, entry '{name}'"
     if chosen is None:
         raise InputError(f"{place}: 'scheme' is missing; one of {', '.join(SCHEMES)}")
-    if chosen not in SCHEMES:
-        raise InputError(f"{place}: there is no scheme '{chosen}'; there are {', '.join(SCHEMES)}")
+    if not isinstance(chosen, str) or chosen not in SCHEMES:
+        raise InputError(f"{place}: there is no scheme {_shown(chosen)}; there are "
+                         f"{', '.join(SCHEMES)}")  # fmt: skip
     kind = scheme_class(chosen)
     known = {f.name: f for f in dataclasses.fields(kind) if f.init}
     for option in options:
         if option not in known:
             raise InputError(
-                f"{place}: '{option}' is no option of {chosen}; it has {', '.join(known)}"
+                f"{place}: {_shown(option)} is no option of {chosen}; it has {', '.join(known)}"
             )
     for option, described in known.items():
         missing = (
@@ -107,6 +110,12 @@ def _configuration(
         return Configuration(name, kind(**values))
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{place}: {error}") from None
+
+
+def _shown(word: Any) -> str:
+    """A word in quotes; what isn't one may be a key in the wrong place."""
+    plain = isinstance(word, str) and re.fullmatch(r"[A-Za-z_-]{1,30}", word)
+    return f"'{word}'" if plain else "(not shown)"
 
 
 def _value(value: Any) -> Any:

@@ -82,7 +82,8 @@ def pooled_marks(scheme: Scheme, marks: Marks) -> Evidence:
 def _of_table(scheme: SynthId, marks: Marks) -> tuple[float, int]:
     seeds, bits = marks.seeds[:_MOST_OF_TABLE], marks.values[:_MOST_OF_TABLE]
     # one step of the hash per layer, of which the table sees 16 bits
-    hashed = (seeds[:, None] + np.array(scheme.key, np.uint64)) * np.uint64(_MULTIPLIER)
+    keys = np.array([scheme.key[layer] for layer in scheme.layers], np.uint64)
+    hashed = (seeds[:, None] + keys) * np.uint64(_MULTIPLIER)
     places = (hashed + np.uint64(1)) & np.uint64(_TABLE - 1)
     _, first = np.unique(places.ravel(), return_index=True)
     ones = round(marks.null.share * _TABLE)

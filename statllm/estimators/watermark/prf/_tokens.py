@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,3 +48,43 @@ def checked_key(key: int, bits: int = 64) -> int:
     if not 0 <= int(key) < 1 << bits:
         raise ValueError(f"key must lie between 0 and 2^{bits} - 1")
     return int(key)
+
+
+def checked_options(scheme: Any, keys: tuple[str, ...] = ("key", "key_b")) -> None:
+    """Refuse options of a scheme (a dataclass) that aren't of their annotated type.
+
+    Only numbers and truth values: a key is checked by `checked_key`, a text by its own list of
+    values. Messages don't show what was given: it may be a key in the wrong place.
+
+    Raises
+    ------
+    ValueError
+        Names the option.
+
+    Examples
+    --------
+    >>> from statllm.estimators.watermark.prf.vllm_gumbel import VllmGumbel
+    >>> VllmGumbel(key=42, context_width=2.5)
+    Traceback (most recent call last):
+    ...
+    ValueError: context_width must be a whole number, not float
+    """
+    for option in dataclasses.fields(scheme):
+        if option.name in keys or not option.init:
+            continue
+        value = getattr(scheme, option.name)
+        is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if option.type == "bool":
+            right, wanted = isinstance(value, (bool, np.bool_)), "true or false"
+        elif option.type == "int":
+            right, wanted = is_whole, "a whole number"
+        elif option.type == "float":
+            right = is_whole or isinstance(value, (float, np.floating))
+            right, wanted = right and math.isfinite(value), "a finite number"
+        else:
+            continue
+        if not right:
+            kind = f"not {type(value).__name__}"
+            if isinstance(value, (float, np.floating)) and option.type == "float":
+                kind = f"not {value}"
+            raise ValueError(f"{option.name} must be {wanted}, {kind}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
 from statllm.estimators.watermark.places import Places
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.estimators.watermark.prf.vllm_gumbel import as_marks, vllm_numbers, vllm_places
 from statllm.ragged import BoolArray, Ragged
 
@@ -53,6 +53,7 @@ class VllmRedGreen:
     name = "vllm-red-green"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key)
         _check(self.context_width, self.share)
 
@@ -130,6 +131,7 @@ class Sbw:
     name = "sbw"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key)
         _check(self.context_width, self.share)
         if self.seeding not in ("selfhash", "lefthash"):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.ragged import Ragged
 
 
@@ -56,6 +56,7 @@ class Dipmark:
     name = "dipmark"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key, 1024)
         if self.vocabulary < 2:
             raise ValueError(f"vocabulary must be at least 2, not {self.vocabulary}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
 from statllm.estimators.watermark.prf._hash_table import LM_SEED, TABLE, hash_table
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.ragged import Ragged
 
 _STEPS = 1 << 24
@@ -60,6 +60,7 @@ class InverseTransform:
     name = "inverse-transform"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key, 32)
         if not 2 <= self.vocabulary <= 1 << 30:
             raise ValueError(f"vocabulary must lie between 2 and 2^30, not {self.vocabulary}")

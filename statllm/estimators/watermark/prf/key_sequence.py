@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.estimators.watermark.prf.vllm_gumbel import gumbel_choice
 from statllm.ragged import Ragged
 from statllm.results import TestResult
@@ -61,6 +61,7 @@ class KeySequence:
     kind: Literal["exponential", "transform"] = "exponential"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key, 32)
         if self.vocabulary < 2:
             raise ValueError(f"vocabulary must be at least 2, not {self.vocabulary}")

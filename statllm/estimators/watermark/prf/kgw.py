@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
 from statllm.estimators.watermark.prf._hash_table import LM_SEED
 from statllm.estimators.watermark.prf._lm_seeds import WINDOW_SEEDINGS, window_seeds
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.ragged import Ragged
 
 #: Of transformers, too; the others are lm-watermarking's alone.
@@ -74,6 +74,7 @@ class Kgw:
     name = "kgw"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key)
         if self.vocabulary < 2:
             raise ValueError(f"vocabulary must be at least 2, not {self.vocabulary}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null, Seeds
 from statllm.estimators.watermark.places import Places
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.estimators.watermark.prf.vllm_gumbel import as_marks, gumbel_choice
 from statllm.ragged import Ragged
 
@@ -52,6 +52,7 @@ class SglangGumbel:
     name = "sglang-gumbel"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key)
         if self.key_b is not None:
             checked_key(self.key_b)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.ragged import Ragged
 
 _TABLE_SIZE = 1 << 16
@@ -65,16 +65,36 @@ class SynthId:
     name = "synthid"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         if not isinstance(self.key, tuple) or not self.key:
             raise ValueError("key must be a tuple of whole numbers, one per layer")
         for key in self.key:
             checked_key(key, 63)
+        if not -(2**63) <= self.table_seed < 2**64:
+            raise ValueError("table_seed must be a seed of PyTorch: 64 bits")
         if self.ngram < 2:
             raise ValueError(f"ngram must be at least 2, not {self.ngram}")
         if self.flavour not in ("transformers", "deepmind"):
             raise ValueError(f"flavour must be 'transformers' or 'deepmind', not {self.flavour!r}")
         if self.leaves < 2:
             raise ValueError(f"leaves must be at least 2, not {self.leaves}")
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers that are read: of keys that draw the same bits the first.
+
+        transformers' table sees 16 bits, so there keys that are equal modulo 65,536 are one key.
+
+        Examples
+        --------
+        >>> SynthId(key=(5, 6, 65541)).layers, SynthId(key=(5, 6, 65541), flavour="deepmind").layers
+        ((0, 1), (0, 1, 2))
+        """
+        base = _TABLE_SIZE if self.flavour == "transformers" else 1 << 64
+        firsts: dict[int, int] = {}
+        for layer, key in enumerate(self.key):
+            firsts.setdefault(int(key) % base, layer)
+        return tuple(firsts.values())
 
     def marks(self, tokens: Ragged) -> Marks:
         """Read the bits of documents, each from its (`ngram` - 1)-th token on."""
@@ -91,13 +111,16 @@ class SynthId:
         scored, ngrams = scored[new], ngrams[new]
         offsets = np.concatenate([[0], np.cumsum(new)])[bounds]
         seen = ngrams & np.uint64(_TABLE_SIZE - 1) if self.flavour == "transformers" else ngrams
+        bits = self._bits(ngrams)
+        if len(self.layers) < len(self.key):
+            bits = bits[:, list(self.layers)]
         return Marks(
-            self._bits(ngrams),
+            bits,
             seen,
             np.zeros_like(scored),
             positions[scored],
             offsets,
-            Null("bits", self._share, depth=len(self.key)),
+            Null("bits", self._share, depth=bits.shape[1]),
         )
 
     def reweighted(self, probabilities: FloatArray, prefix: IntArray) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null, Seeds
 from statllm.estimators.watermark.places import Places
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.estimators.watermark.prf.vllm_gumbel import as_marks, gumbel_choice
 from statllm.ragged import Ragged
 
@@ -66,8 +66,11 @@ class TextSealGumbel:
     name = "textseal-gumbel"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         for key in self._keys:
             checked_key(key, 63)
+        if self.key == self.key_b:  # one key's numbers, read twice, aren't two keys'
+            raise ValueError("key_b must differ from key")
         if not 1 <= self.ngram <= len(_CONTEXT):
             raise ValueError(f"ngram must lie between 1 and {len(_CONTEXT)}, not {self.ngram}")
         if not 0 < self.mixing_alpha < 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.estimators.watermark.prf.vllm_gumbel import gumbel_choice
 from statllm.ragged import Ragged
 
@@ -121,6 +121,7 @@ class PermuteFlip:
 
 
 def _check(scheme: ThreeBricksGumbel | PermuteFlip) -> None:
+    checked_options(scheme, ("key", "start"))
     checked_key(scheme.key, 32)
     checked_key(scheme.start)
     if scheme.vocabulary < 2:

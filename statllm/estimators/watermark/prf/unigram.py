@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.ragged import BoolArray, Ragged
 
 
@@ -48,6 +48,7 @@ class Unigram:
     name = "unigram"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key, 63)
         if self.vocabulary < 2:
             raise ValueError(f"vocabulary must be at least 2, not {self.vocabulary}")

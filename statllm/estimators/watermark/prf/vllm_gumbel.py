@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from statllm.estimators.watermark.marks import FloatArray, IntArray, Marks, Null, Seeds
 from statllm.estimators.watermark.places import Places
-from statllm.estimators.watermark.prf._tokens import checked_key, checked_tokens
+from statllm.estimators.watermark.prf._tokens import checked_key, checked_options, checked_tokens
 from statllm.ragged import Ragged
 
 
@@ -48,6 +48,7 @@ class VllmGumbel:
     name = "vllm-gumbel"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key)
         _check_width(self.context_width)
 
@@ -109,6 +110,7 @@ class VllmDualGumbel:
     name = "vllm-dual-gumbel"
 
     def __post_init__(self) -> None:
+        checked_options(self)
         checked_key(self.key)
         _check_width(self.context_width)
         if not 0 < self.alpha < 1:

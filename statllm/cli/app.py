@@ -12,13 +12,18 @@ from statllm.cli.calibrate import calibrate
 from statllm.cli.compare import compare
 from statllm.cli.conformal import conformal
 from statllm.cli.contamination import contamination
+from statllm.cli.criteria import criteria
 from statllm.cli.demo import demo
+from statllm.cli.distill import distill
 from statllm.cli.experiment import experiment
+from statllm.cli.journey import journey
 from statllm.cli.judge import judge
 from statllm.cli.judge_lessons import judge_lessons
 from statllm.cli.passk import passk
 from statllm.cli.power import power
+from statllm.cli.probe import probe
 from statllm.cli.prompts import prompts
+from statllm.cli.questions import questions
 from statllm.cli.rank import rank
 from statllm.cli.report import report
 from statllm.cli.reward import reward
@@ -76,9 +81,14 @@ for verb in (
     app.command()(verb)
 app.command()(train_reward)
 app.command()(audit_judge)
+app.command()(questions)
 app.command()(judge_lessons)
 app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")
 app.add_typer(prompts, name="prompts")
 app.add_typer(watermark, name="watermark")
 app.add_typer(contamination, name="contamination")
+app.add_typer(distill, name="distill")
+app.add_typer(probe, name="probe")
+app.add_typer(criteria, name="criteria")
+app.add_typer(journey, name="journey")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from statllm.cli.common import Prompt, PromptId, Response, Where, conditions, console, mapping
+from statllm.cli.question_set import question_set
 from statllm.cli.settings import validated, with_settings
 from statllm.errors import InputError
 from statllm.sampling import SamplingSettings
@@ -398,6 +399,9 @@ def back_translate(
         write_table(made.ledger, ledger)
     write_table(made.questions, output)
     console().print(f"{output}: {made.summary()}")
+
+
+prompts.command("question-set")(question_set)
 
 
 @prompts.command("templates")

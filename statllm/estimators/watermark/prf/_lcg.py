@@ -42,14 +42,20 @@ def table_bits(ngrams: Any, keys: Any, table: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def hashed_bits(ngrams: Any, keys: Any) -> Any:
-    """Bits of n-grams by twelve more steps, each shifted right by 5 with its sign."""
+    """Bits of n-grams by twelve more steps, each shifted right by 5 with its sign.
+
+    All keys take a step before any takes the next: a step waits for the last one of its own key.
+    """
     out = np.empty((len(ngrams), len(keys)), np.uint8)
+    states = np.empty(len(keys), np.int64)
     for i in range(len(ngrams)):
         for k in range(len(keys)):
-            state = np.int64(_step(ngrams[i], keys[k]))
-            for _ in range(12):
-                state = np.int64(_step(np.uint64(state), np.uint64(1))) >> np.int64(5)
-            out[i, k] = np.uint8((state >> np.int64(30)) & np.int64(1))
+            states[k] = np.int64(_step(ngrams[i], keys[k]))
+        for _ in range(12):
+            for k in range(len(keys)):
+                states[k] = np.int64(_step(np.uint64(states[k]), np.uint64(1))) >> np.int64(5)
+        for k in range(len(keys)):
+            out[i, k] = np.uint8((states[k] >> np.int64(30)) & np.int64(1))
     return out
 
 

@@ -69,6 +69,36 @@ def dpo_loss(
     )
 
 
+def rdpo_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    chosen_tokens: Tensor,
+    rejected_tokens: Tensor,
+    beta: float,
+    length_penalty: float,
+) -> Tensor:
+    """Length-regularised DPO per pair, ``−log σ(β Δ + α (|y+| − |y−|))``.
+
+    Park et al. 2024 (arXiv 2403.19159): DPO for a reward from which α is taken per token. Where the
+    chosen response is the longer one by enough, the pair is satisfied without any margin; where it
+    is the shorter one, more is asked for. Lengths are in tokens.
+
+    Examples
+    --------
+    By hand: βΔ = .1 · 4, and .05 · (20 − 10) = .5, so log(1 + e^−.9).
+
+    >>> import torch
+    >>> logps = [torch.tensor(x) for x in (-20.0, -30.0, -22.0, -28.0)]
+    >>> print(f"{rdpo_loss(*logps, torch.tensor(20), torch.tensor(10), 0.1, 0.05):.6f}")
+    0.341154
+    """
+    delta = margin(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    longer = (chosen_tokens - rejected_tokens).to(delta.dtype)
+    return -functional.logsigmoid(beta * delta + length_penalty * longer)
+
+
 def ipo_loss(
     policy_chosen: Tensor,
     policy_rejected: Tensor,

@@ -20,6 +20,7 @@ from statllm.training.losses import (
     margin,
     nll_loss,
     pm_loss,
+    rdpo_loss,
     reward,
     robust_loss,
     simpo_loss,
@@ -180,6 +181,9 @@ def preference_term(
             return cdpo_loss(*four, beta, noise)
         case "simpo":
             return simpo_loss(*four[:2], tokens[:, 0], tokens[:, 1], beta, settings.gamma)
+        case "rdpo":
+            sizes = tokens.unbind(1)
+            return rdpo_loss(*four, sizes[0], sizes[1], beta, settings.length_penalty)
         case "pm":
             return pm_loss(*four[:2], settings.entropy)
         case "sft":

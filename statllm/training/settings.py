@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Layout = Literal["shared", "packed", "padded"]
 
 #: Losses of pairs, and of their chosen responses alone.
-LossName = Literal["dpo", "irpo", "scpo", "ipo", "hinge", "robust", "cdpo", "simpo", "pm", "sft"]
+LossName = Literal[
+    "dpo", "irpo", "scpo", "ipo", "hinge", "robust", "cdpo", "rdpo", "simpo", "pm", "sft"
+]
 
 #: What each named loss means: the coefficient of the NLL term, and whether weights count.
 NAMED_LOSSES: dict[str, tuple[float, bool]] = {
@@ -21,6 +23,7 @@ NAMED_LOSSES: dict[str, tuple[float, bool]] = {
     "hinge": (0.0, False),
     "robust": (0.0, False),
     "cdpo": (0.0, False),
+    "rdpo": (0.0, False),
     "simpo": (0.0, False),
     "pm": (0.0, False),
     "sft": (1.0, False),
@@ -164,8 +167,8 @@ class PreferenceSettings(LanguageModelSettings):
     loss: LossName = Field(
         "dpo",
         description="dpo: sigmoid; irpo: dpo with alpha 1; scpo: with weights, too; ipo, hinge "
-        "(SLiC), robust and cdpo (with label_noise); simpo (per token, gamma, no reference); pm: "
-        "preference matching (entropy, no reference, no beta); sft: the chosen responses' NLL "
+        "(SLiC), robust and cdpo (with label_noise); rdpo (length_penalty); simpo (per token, "
+        "gamma, no reference); pm: preference matching (entropy, no reference, no beta); sft: the chosen responses' NLL "
         "alone, which says what the rejected ones are worth.",
     )
     beta: float = Field(
@@ -186,6 +189,12 @@ class PreferenceSettings(LanguageModelSettings):
     )
     label_noise: float = Field(
         0.1, ge=0, lt=0.5, description="Share of swapped labels, for robust and cdpo."
+    )
+    length_penalty: float = Field(
+        0.01,
+        ge=0,
+        description="Nats per token that the chosen response is longer, for rdpo; 0 is dpo. The "
+        "paper's alpha.",
     )
     gamma: float = Field(0.5, ge=0, description="Target margin, for simpo.")
     entropy: float = Field(

@@ -17,6 +17,7 @@ from statllm.training.losses import (
     nll_loss,
     pm_loss,
     preference_loss,
+    rdpo_loss,
     reward,
     robust_loss,
     simpo_loss,
@@ -31,6 +32,7 @@ LOSSES: dict[str, Loss] = {
     "hinge": lambda c, r, rc, rr: hinge_loss(c, r, rc, rr, 0.3),
     "robust": lambda c, r, rc, rr: robust_loss(c, r, rc, rr, 0.3, 0.2),
     "cdpo": lambda c, r, rc, rr: cdpo_loss(c, r, rc, rr, 0.3, 0.2),
+    "rdpo": lambda c, r, rc, rr: rdpo_loss(c, r, rc, rr, *TOKENS, 0.3, 0.05),
     "simpo": lambda c, r, rc, rr: simpo_loss(c, r, *TOKENS, 2.0, 0.5),
     "pm": lambda c, r, rc, rr: pm_loss(c, r, 0.3),
 }
@@ -198,6 +200,24 @@ def test_simpo_sees_tokens_and_no_reference() -> None:
     assert one == pytest.approx(doubled)
     at_target = simpo_loss(chosen, chosen - 10, torch.tensor(20), torch.tensor(20), 2.0, 1.0)
     assert at_target.tolist() == pytest.approx([math.log(2)] * 2)
+
+
+def test_length_regularised_dpo_has_its_least_where_length_is_paid_for() -> None:
+    """Labels of which .8 prefer the first, 10 tokens longer: beta * odds + alpha * 10 = log 4.
+
+    Without a penalty it is DPO; one that pays for the whole preference asks for no margin at all.
+    """
+    long, short = torch.tensor([30]), torch.tensor([20])
+    zero = torch.zeros(1, dtype=torch.float64)
+    for alpha in (0.0, 0.05, math.log(4) / 10):
+        first = torch.tensor([(math.log(4) - 10 * alpha) / 0.5], dtype=torch.float64)
+        first.requires_grad_()
+        mean = 0.8 * rdpo_loss(first, zero, zero, zero, long, short, 0.5, alpha)
+        mean = mean + 0.2 * rdpo_loss(zero, first, zero, zero, short, long, 0.5, alpha)
+        (slope,) = torch.autograd.grad(mean.sum(), first)
+        assert slope.item() == pytest.approx(0, abs=1e-12)
+    four = [torch.tensor([x], dtype=torch.float64) for x in (-20.0, -30.0, -22.0, -28.0)]
+    assert rdpo_loss(*four, long, short, 0.1, 0.0).item() == dpo_loss(*four, 0.1).item()
 
 
 def test_preference_matching_by_hand() -> None:

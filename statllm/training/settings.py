@@ -168,8 +168,8 @@ class PreferenceSettings(LanguageModelSettings):
         "dpo",
         description="dpo: sigmoid; irpo: dpo with alpha 1; scpo: with weights, too; ipo, hinge "
         "(SLiC), robust and cdpo (with label_noise); rdpo (length_penalty); simpo (per token, "
-        "gamma, no reference); pm: preference matching (entropy, no reference, no beta); sft: the chosen responses' NLL "
-        "alone, which says what the rejected ones are worth.",
+        "gamma, no reference); pm: preference matching (entropy, no reference, no beta); sft: the "
+        "chosen responses' NLL alone, which says what the rejected ones are worth.",
     )
     beta: float = Field(
         0.1,

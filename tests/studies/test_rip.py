@@ -68,6 +68,7 @@ def test_arms_differ_in_the_selection_alone(quick: bool) -> None:
     experiment = read_experiment(FOLDER / "lab.yaml", quick=quick)
     recipes = [experiment.recipe(arm, 0).model_dump() for arm in experiment.arms]
     for recipe in recipes:
+        assert (recipe["sampling"].pop("n") == 8) == ("of 32" not in recipe["name"])
         del recipe["name"], recipe["selection"]
     assert all(recipe == recipes[0] for recipe in recipes)
     assert recipes[0]["training"]["max_steps"] is not None

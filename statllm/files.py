@@ -204,6 +204,32 @@ def existing_file(path: str | Path) -> Path:
     return path
 
 
+def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
+    """Read a mapping from YAML.
+
+    Parameters
+    ----------
+    path : str or Path
+    what : str
+        What the file should be, for the error: "a recipe".
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, not YAML, or holds no mapping.
+    """
+    import yaml
+
+    path = existing_file(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not {what}: a mapping of keys was expected")
+    return content
+
+
 def write_text(text: str, path: str | Path) -> None:
     """Write UTF-8 text, whole or not at all."""
     with atomic(path) as temporary:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from statllm.errors import InputError
-from statllm.files import existing_file
+from statllm.files import read_yaml
 from statllm.lab.reward_settings import LabRewards
 from statllm.sampling.settings import SamplingSettings
 from statllm.sampling.thoughts import ThoughtSettings
@@ -182,15 +182,7 @@ def read_recipe(path: str | Path, **overrides: Any) -> Recipe:
         If the file isn't YAML, or a key is unknown, missing or has a wrong value: the key is
         named with its full path.
     """
-    import yaml
-
-    path = existing_file(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not a recipe: a mapping of keys was expected")
+    content = read_yaml(path, "a recipe")
     return make_recipe({**content, **overrides}, str(path))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from statllm.errors import InputError
-from statllm.files import existing_file
+from statllm.files import read_yaml
 from statllm.training import PreferenceSettings, SFTSettings
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
@@ -108,15 +108,7 @@ def read_training_recipe(
     InputError
         If the file isn't YAML, or a key is unknown, missing or has a wrong value.
     """
-    import yaml
-
-    path = existing_file(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not a recipe: a mapping of keys was expected")
+    content = read_yaml(path, "a recipe")
     training = content.get("training") or {}
     if not isinstance(training, dict):
         raise InputError(f"{path}: training: a mapping of settings was expected")

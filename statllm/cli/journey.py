@@ -11,7 +11,6 @@ from pydantic import create_model
 from statllm.cli.common import console, table_of
 from statllm.cli.sample import Prompts, sampling_fields, sampling_settings
 from statllm.cli.settings import validated, with_settings
-from statllm.errors import InputError
 from statllm.journey.extract import ExtractSettings
 from statllm.journey.pairs import JourneyPairsSettings
 from statllm.journey.rewards import RewardSettings
@@ -215,14 +214,6 @@ def _phrases(path: Path | None) -> dict[str, Any]:
     """Read wordings; which of them are right is for the settings to say."""
     if path is None:
         return {}
-    import yaml
+    from statllm.files import read_yaml
 
-    from statllm.files import existing_file
-
-    try:
-        content = yaml.safe_load(existing_file(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no wordings: a mapping of keys was expected")
-    return content
+    return read_yaml(path, "a file of wordings")

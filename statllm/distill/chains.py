@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.ledger import KEPT, count_reasons
 from statllm.ragged import BoolArray
-
-KEPT = "kept"
 
 #: Why a sample is dropped; the first that holds, in this order.
 CHAIN_REASONS = {
@@ -68,9 +66,7 @@ class Chains:
 
     def counts(self) -> dict[str, int]:
         """Return samples by reason, "kept" first, then by falling count; they add up."""
-        found = Counter(self.ledger["reason"].to_pylist())
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
     def write(self, examples: str | Path, ledger: str | Path | None = None) -> None:
         """Write the tables by suffix; the ledger first."""

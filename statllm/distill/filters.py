@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from statllm.distill._patterns import DRAWING, IMAGE, MARKUP, NO_ANSWER, PROOF
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.ledger import KEPT, count_reasons
 from statllm.scoring.answers import extract_reference
 from statllm.scoring.canonical import canonical
-
-KEPT = "kept"
 
 #: Why a problem is dropped; the first that holds, in this order.
 FILTER_REASONS = {
@@ -83,9 +81,7 @@ class FilteredProblems:
 
     def counts(self) -> dict[str, int]:
         """Return problems by reason, "kept" first, then by falling count; they add up."""
-        found = Counter(self.ledger["reason"].to_pylist())
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
     def write(self, problems: str | Path, ledger: str | Path | None = None) -> None:
         """Write the tables by suffix; the ledger first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.ledger import KEPT, count_reasons
 from statllm.sampling.prompts._sampled import sampled
 from statllm.sampling.prompts.examples import MESSAGES
 from statllm.sampling.prompts.templates import PromptTemplate, load_template
@@ -22,8 +22,6 @@ from statllm.scoring.judges.responses import prompt_text
 
 if TYPE_CHECKING:
     from statllm.sampling.prompts._sampled import Model
-
-KEPT = "kept"
 
 #: Why there is no example of a problem, or of a text.
 REFORMAT_FAILURES = {
@@ -75,9 +73,7 @@ class Reformatted:
 
     def counts(self) -> dict[str, int]:
         """Return rows of the ledger by reason, "kept" first, then by falling count; they add up."""
-        found = Counter(self.ledger["reason"].to_pylist())
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
 
 def reformat(

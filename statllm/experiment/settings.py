@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from statllm.errors import InputError
-from statllm.files import existing_file
+from statllm.files import read_yaml
 from statllm.recipe import Recipe, make_recipe, merge
 
 #: Stands for the model that an arm starts from.
@@ -131,15 +131,7 @@ def read_experiment(path: str | Path, *, quick: bool = False, **overrides: Any) 
         If the file isn't YAML, a key is unknown, missing or has a wrong value, or an arm isn't a
         recipe: the key is named.
     """
-    import yaml
-
-    path = existing_file(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not an experiment: a mapping of keys was expected")
+    content = read_yaml(path, "an experiment")
     if quick:
         changes = content.get("quick") or {}
         if not isinstance(changes, dict):

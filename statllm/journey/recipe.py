@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from statllm.errors import InputError
-from statllm.files import existing_file
+from statllm.files import existing_file, read_yaml
 from statllm.journey.extract import ExtractSettings
 from statllm.journey.pairs import JourneyPairsSettings
 from statllm.journey.rewards import RewardSettings
@@ -82,15 +82,7 @@ def read_journey_recipe(path: str | Path) -> JourneyRecipe:
     InputError
         If the file isn't YAML, or a key is unknown, missing or has a wrong value: it is named.
     """
-    import yaml
-
-    path = existing_file(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not a recipe: a mapping of keys was expected")
+    content = read_yaml(path, "a recipe")
     try:
         return JourneyRecipe.model_validate(content)
     except ValidationError as error:

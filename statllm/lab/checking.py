@@ -7,16 +7,18 @@ the lab's model; what it does by itself is still to jump.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from statllm.files import atomic_folder
-from statllm.lab import model_path
-from statllm.lab.pretrain import LESSONS, Document, documents, train
+from statllm.lab.pretrain import (
+    LESSONS,
+    Document,
+    continue_training,
+    course_options,
+    documents,
+)
 from statllm.lab.world import Operation, Problem, apply, generate
 
 #: What opens the statement of a step.
@@ -125,25 +127,13 @@ def course_documents(course: Course, seed: int = 0) -> Iterator[Document]:
 
 def teach_checking(out: Path, seed: int = 0, course: Course | None = None) -> list[float]:
     """Write the model folder, and return the loss of each step (nats per counted token)."""
-    from statllm.models import load_model, load_tokenizer
-
     course = course or Course()
-    tokenizer: Any = load_tokenizer(model_path())
-    model: Any = load_model(model_path())
-    losses = train(model, tokenizer, course, seed, stream=course_documents(course, seed))
-    with atomic_folder(out) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return losses
+    return continue_training(out, course, course_documents(course, seed), seed)
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-    parser.add_argument("--seed", type=int, default=0, help="of the documents")
-    parser.add_argument("--steps", type=int, default=Course.steps)
-    arguments = parser.parse_args()
+    arguments = course_options(__doc__ or "", Course.steps)
     teach_checking(arguments.out, arguments.seed, Course(steps=arguments.steps))
 
 

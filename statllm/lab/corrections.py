@@ -8,16 +8,19 @@ problem: to do that in a solution is what journeys have to teach.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from statllm.files import atomic_folder
-from statllm.lab import model_path
-from statllm.lab.pretrain import LESSONS, Document, documents, train
+from statllm.lab.pretrain import (
+    LESSONS,
+    Document,
+    continue_training,
+    course_options,
+    documents,
+)
 from statllm.lab.world import MAX_NUMBER, MAX_VALUE, OPERATIONS, apply
 
 #: A slip is off by one of these.
@@ -114,6 +117,7 @@ def add_words(model: Any, tokenizer: Any, seed: int = 0) -> None:
 
     Examples
     --------
+    >>> from statllm.lab import model_path
     >>> from statllm.models import load_model, load_tokenizer
     >>> model, tokenizer = load_model(model_path()), load_tokenizer(model_path())
     >>> add_words(model, tokenizer)
@@ -130,26 +134,18 @@ def add_words(model: Any, tokenizer: Any, seed: int = 0) -> None:
 
 def teach_corrections(out: Path, seed: int = 0, course: Course | None = None) -> list[float]:
     """Write the model folder, and return the loss of each step (nats per counted token)."""
-    from statllm.models import load_model, load_tokenizer
-
     course = course or Course()
-    tokenizer: Any = load_tokenizer(model_path())
-    model: Any = load_model(model_path())
-    add_words(model, tokenizer, seed)
-    losses = train(model, tokenizer, course, seed, stream=course_documents(course, seed))
-    with atomic_folder(out) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return losses
+
+    def prepare(model: Any, tokenizer: Any) -> None:
+        add_words(model, tokenizer, seed)
+
+    documents_read = course_documents(course, seed)
+    return continue_training(out, course, documents_read, seed, prepare=prepare)
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-    parser.add_argument("--seed", type=int, default=0, help="of the documents")
-    parser.add_argument("--steps", type=int, default=Course.steps)
-    arguments = parser.parse_args()
+    arguments = course_options(__doc__ or "", Course.steps)
     teach_corrections(arguments.out, arguments.seed, Course(steps=arguments.steps))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -297,6 +297,55 @@ def pretrain(out: Path, seed: int = 0, lessons: Sequence[Lesson] = LESSONS) -> l
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return losses
+
+
+def continue_training(
+    out: Path,
+    pace: Pace,
+    stream: Iterator[Document],
+    seed: int = 0,
+    batch_size: int = BATCH,
+    prepare: Callable[[Any, Any], None] | None = None,
+) -> list[float]:
+    """Let the lab's model read on, save it with its tokenizer, and return the losses.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the new model.
+    pace : Pace
+        Steps and learning rates.
+    stream : iterator of Document
+    seed, batch_size : int
+    prepare : callable, optional
+        Changes model and tokenizer before they are trained.
+
+    Returns
+    -------
+    list of float
+        Loss of each step, nats per token that counts.
+    """
+    from statllm.lab import model_path
+    from statllm.models import load_model, load_tokenizer
+
+    tokenizer: Any = load_tokenizer(model_path())
+    model: Any = load_model(model_path())
+    if prepare is not None:
+        prepare(model, tokenizer)
+    losses = train(model, tokenizer, pace, seed, batch_size, stream)
+    with atomic_folder(out) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return losses
+
+
+def course_options(description: str, steps: int) -> argparse.Namespace:
+    """Read the command line of a script that continues the training: out, seed, steps."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
+    parser.add_argument("--seed", type=int, default=0, help="of the documents")
+    parser.add_argument("--steps", type=int, default=steps)
+    return parser.parse_args()
 
 
 def main() -> None:

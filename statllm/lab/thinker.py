@@ -108,20 +108,10 @@ def teach(out: Path, steps: int = 150, batch_size: int = 32, seed: int = 0) -> l
     list of float
         Loss of each step, nats per token that is to be learned.
     """
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from statllm.lab.pretrain import Lesson, continue_training
 
-    from statllm.files import atomic_folder
-    from statllm.lab import model_path
-    from statllm.lab.pretrain import Lesson, train
-
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(model_path())
-    model = LlamaForCausalLM.from_pretrained(model_path(), dtype="float32")
     lesson = Lesson("speaking", steps, lr=0.01, adam_lr=0.005, drills=0.0)
-    losses = train(model, tokenizer, lesson, seed, batch_size, spoken_documents(seed))
-    with atomic_folder(out) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return losses
+    return continue_training(out, lesson, spoken_documents(seed), seed, batch_size)
 
 
 def _working(problem: Problem, rng: random.Random) -> str:

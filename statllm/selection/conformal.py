@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 from statllm.errors import InputError
 from statllm.estimators.conformal.selection import conformal_selection
 from statllm.generations import Generations
+from statllm.ledger import KEPT
 from statllm.ragged import BoolArray, FloatArray
 from statllm.scoring._columns import flat_values
 from statllm.selection._tables import require, with_canonical_answers, with_verdicts
-from statllm.selection.result import KEPT, Selection
+from statllm.selection.result import Selection
 from statllm.selection.scpo import scpo
 from statllm.selection.settings import ConformalSettings
 

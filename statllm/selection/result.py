@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from statllm._formats import write_table
+from statllm.ledger import KEPT, count_reasons, with_dropped
 from statllm.ragged import BoolArray
 from statllm.selection._pairing import Pairs
 from statllm.selection._samples import Samples
-
-KEPT = "kept"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +38,15 @@ class Selection:
 
     def counts(self) -> dict[str, int]:
         """Return prompts by reason, "kept" first, then by falling count; they add up."""
-        found = {
-            entry["values"]: entry["counts"]
-            for entry in pc.value_counts(self.ledger["reason"]).to_pylist()
-        }
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
     def summary(self) -> str:
         """Return one line: kept prompts, pairs, and why prompts were dropped."""
         counts = self.counts()
-        kept = counts.pop(KEPT)
-        dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-        line = f"{kept} of {self.ledger.num_rows} prompts kept, {self.pairs.num_rows} pairs"
-        return f"{line}; dropped: {dropped}" if dropped else line
+        return with_dropped(
+            f"{counts[KEPT]} of {self.ledger.num_rows} prompts kept, {self.pairs.num_rows} pairs",
+            counts,
+        )
 
     def write(self, pairs: str | Path, ledger: str | Path | None = None) -> None:
         """Write the tables, by suffix Parquet, JSONL or CSV.

@@ -13,6 +13,7 @@ from pydantic import Field
 from statllm._formats import write_table
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.ledger import KEPT
 from statllm.ragged import FloatArray, IntArray
 from statllm.scoring.statistics import check_rewards
 from statllm.selection._draws import words_of
@@ -20,7 +21,7 @@ from statllm.selection._extremes import extremes
 from statllm.selection._pairing import Pairs, paired
 from statllm.selection._samples import Samples
 from statllm.selection._tables import build_pairs, require, with_canonical_answers
-from statllm.selection.result import KEPT, Reasons, Selection, build_ledger
+from statllm.selection.result import Reasons, Selection, build_ledger
 from statllm.selection.settings import AnswerRuleSettings, RuleSettings
 
 _BEST, _WORST, _MODE, _OTHER = 20, 21, 22, 23  # purposes of draws

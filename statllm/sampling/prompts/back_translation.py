@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from statllm.errors import InputError
+from statllm.ledger import KEPT, count_reasons, with_dropped
 from statllm.sampling.prompts._sampled import sampled
 from statllm.sampling.prompts.documents import (
     CRITERIA,
@@ -17,7 +17,6 @@ from statllm.sampling.prompts.documents import (
     read_back_translation,
     read_rubric,
 )
-from statllm.sampling.prompts.filters import KEPT
 from statllm.sampling.prompts.templates import PromptTemplate, load_template
 from statllm.sampling.settings import SamplingSettings
 
@@ -94,17 +93,14 @@ class BackTranslated:
 
     def counts(self) -> dict[str, int]:
         """Return rows of the ledger by reason, "kept" first, then by falling count; they add up."""
-        found = Counter(self.ledger["reason"].to_pylist())
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
     def summary(self) -> str:
         """Return one line."""
         counts = self.counts()
-        kept = counts.pop(KEPT)
-        dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-        line = f"{self.n_documents} documents, {self.ledger.num_rows} rows, {kept} questions kept"
-        return f"{line}; dropped: {dropped}" if dropped else line
+        n_rows = self.ledger.num_rows
+        line = f"{self.n_documents} documents, {n_rows} rows, {counts[KEPT]} questions kept"
+        return with_dropped(line, counts)
 
 
 def back_translate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.ledger import KEPT, count_reasons, with_dropped
 from statllm.pairs import PAIR_COLUMNS
 from statllm.sampling.prompts._sampled import sampled
 from statllm.sampling.prompts.examples import MESSAGES
-from statllm.sampling.prompts.filters import KEPT
 from statllm.sampling.prompts.templates import PromptTemplate, load_template
 from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.judges.responses import prompt_text
@@ -57,17 +56,14 @@ class Contrasts:
 
     def counts(self) -> dict[str, int]:
         """Return rows of the ledger by reason, "kept" first, then by falling count; they add up."""
-        found = Counter(self.ledger["reason"].to_pylist())
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
     def summary(self) -> str:
         """Return one line."""
         counts = self.counts()
-        kept = counts.pop(KEPT)
-        dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-        line = f"{self.n_prompts} prompts, {self.ledger.num_rows} rows, {kept} pairs"
-        return f"{line}; dropped: {dropped}" if dropped else line
+        return with_dropped(
+            f"{self.n_prompts} prompts, {self.ledger.num_rows} rows, {counts[KEPT]} pairs", counts
+        )
 
 
 def contrast(

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from statllm.errors import InputError
+from statllm.ledger import KEPT, count_reasons, with_dropped
 from statllm.sampling.prompts._sampled import sampled
 from statllm.sampling.prompts.examples import few_shot_prompts, seed_texts
-from statllm.sampling.prompts.filters import FILTERS, KEPT, QuestionFilters, filter_questions
+from statllm.sampling.prompts.filters import FILTERS, QuestionFilters, filter_questions
 from statllm.sampling.prompts.questions import read_questions
 from statllm.sampling.prompts.templates import PromptTemplate, load_template
 from statllm.sampling.settings import SamplingSettings
@@ -77,20 +78,15 @@ class GeneratedQuestions:
 
     def counts(self) -> dict[str, int]:
         """Return rows of the ledger by reason, "kept" first, then by falling count; they add up."""
-        found = {
-            entry["values"]: entry["counts"]
-            for entry in pc.value_counts(self.ledger["reason"]).to_pylist()
-        }
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
     def summary(self) -> str:
         """Return one line."""
         counts = self.counts()
-        kept = counts.pop(KEPT)
-        dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-        line = f"{self.n_generations} generations, {self.ledger.num_rows} rows, {kept} kept"
-        return f"{line}; dropped: {dropped}" if dropped else line
+        return with_dropped(
+            f"{self.n_generations} generations, {self.ledger.num_rows} rows, {counts[KEPT]} kept",
+            counts,
+        )
 
 
 def generate_questions(

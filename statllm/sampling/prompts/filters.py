@@ -12,10 +12,9 @@ from typing import get_args
 import pyarrow as pa
 
 from statllm.errors import InputError
+from statllm.ledger import KEPT
 from statllm.sampling.prompts.novelty import RougePool, WordRule
 from statllm.sampling.prompts.questions import Question
-
-KEPT = "kept"
 
 #: What a language model can't be asked for by text alone (Self-Instruct's list).
 SELF_INSTRUCT_WORDS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ import pyarrow as pa
 from statllm.errors import InputError
 from statllm.files import write_json, write_parquet, write_text
 from statllm.generations import Generations
+from statllm.ledger import KEPT, count_reasons, with_dropped
 from statllm.sampling.prompts.back_translation import Gate, back_translate
-from statllm.sampling.prompts.filters import KEPT
 from statllm.sampling.prompts.question_set_settings import (
     LeakSettings,
     QuestionSetRecipe,
@@ -50,17 +49,12 @@ class QuestionSet:
 
     def counts(self) -> dict[str, int]:
         """Return rows of the ledger by reason, "kept" first; they add up."""
-        found = Counter(self.ledger["reason"].to_pylist())
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger["reason"])
 
     def summary(self) -> str:
         """Return one line."""
         counts = self.counts()
-        kept = counts.pop(KEPT)
-        dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-        line = f"{self.n_documents} documents, {kept} questions"
-        return f"{line}; dropped: {dropped}" if dropped else line
+        return with_dropped(f"{self.n_documents} documents, {counts[KEPT]} questions", counts)
 
 
 def question_set(

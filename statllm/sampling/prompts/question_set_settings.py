@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from statllm.errors import InputError
-from statllm.files import existing_file
+from statllm.files import read_yaml
 from statllm.sampling.settings import SamplingSettings
 
 
@@ -118,15 +118,7 @@ def read_question_set_recipe(path: str | Path, **overrides: Any) -> QuestionSetR
     InputError
         If the file isn't YAML, or a key is unknown, missing or has a wrong value.
     """
-    import yaml
-
-    path = existing_file(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not a recipe: a mapping of keys was expected")
+    content = read_yaml(path, "a recipe")
     try:
         return QuestionSetRecipe.model_validate({**content, **overrides})
     except ValidationError as error:

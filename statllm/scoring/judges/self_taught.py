@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from statllm._formats import read_rows, write_table
+from statllm.ledger import KEPT, count_reasons
 from statllm.pairs import PAIR_COLUMNS, check_columns
 from statllm.scoring.judges._steps import put, questions_of, template_of
 from statllm.scoring.judges.asking import JudgeModel
@@ -24,7 +25,6 @@ from statllm.scoring.model_cache import text_key
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
-KEPT = "kept"
 _PLACES = ("A", "B")  # where the better response is shown
 
 
@@ -53,9 +53,7 @@ class SelfTaught:
 
     def counts(self, what: str = "example") -> dict[str, int]:
         """Return questions by what became of their example, or pair; they add up."""
-        found = Counter(self.ledger[what].to_pylist())
-        kept = found.pop(KEPT, 0)
-        return {KEPT: kept, **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+        return count_reasons(self.ledger[what])
 
     def summary(self) -> str:
         """Return one line."""

@@ -68,12 +68,11 @@ def violations(tree: ast.Module, code: str, criterion_id: str) -> list[tuple[ast
 
 def _bare_except(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.ExceptHandler):
-        yield node, node.type is None, segment(code, node)  # type: ignore[attr-defined]
+        yield node, node.type is None, segment(code, node)
 
 
 def _empty_handler(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.ExceptHandler):
-        assert isinstance(node, ast.ExceptHandler)
         empty = all(
             isinstance(one, ast.Pass)
             or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
@@ -84,7 +83,8 @@ def _empty_handler(tree: ast.Module, code: str) -> Iterator[Occasion]:
 
 def _mutable_default(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda):
-        for argument, default in defaults(node):
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for argument, default in defaults(node.args):
             yield default, is_mutable(default), f"{argument.arg}={segment(code, default)}"
 
 
@@ -96,7 +96,8 @@ def _mutable_global(tree: ast.Module, code: str) -> Iterator[Occasion]:
 
 def _wildcard_import(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.Import, ast.ImportFrom):
-        yield node, node.names[0].name == "*", segment(code, node)  # type: ignore[attr-defined]
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        yield node, node.names[0].name == "*", segment(code, node)
 
 
 def _constant(node: ast.AST, values: tuple[object, ...]) -> bool:
@@ -106,7 +107,6 @@ def _constant(node: ast.AST, values: tuple[object, ...]) -> bool:
 
 def _comparisons(tree: ast.Module, values: tuple[object, ...]) -> Iterator[ast.Compare]:
     for node in walk(tree, ast.Compare):
-        assert isinstance(node, ast.Compare)
         if any(_constant(side, values) for side in (node.left, *node.comparators)):
             yield node
 
@@ -124,17 +124,18 @@ def _truth_test(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for compared in _comparisons(tree, (True, False)):
         yield compared, _by_equality(compared), segment(code, compared)
     for node in walk(tree, ast.If, ast.While, ast.IfExp):
-        if isinstance(node.test, ast.Name):  # type: ignore[attr-defined]
+        assert isinstance(node, ast.If | ast.While | ast.IfExp)
+        if isinstance(node.test, ast.Name):
             yield node, False, ""
 
 
 def _empty_test(tree: ast.Module, code: str) -> Iterator[Occasion]:
-    for node in walk(tree, ast.Compare):
-        assert isinstance(node, ast.Compare)
-        if length_of(node) is not None:
-            yield node, True, segment(code, node)
+    for compared in walk(tree, ast.Compare):
+        if length_of(compared) is not None:
+            yield compared, True, segment(code, compared)
     for node in walk(tree, ast.If, ast.While, ast.IfExp):
-        test = node.test  # type: ignore[attr-defined]
+        assert isinstance(node, ast.If | ast.While | ast.IfExp)
+        test = node.test
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             yield node, False, ""
 
@@ -171,17 +172,16 @@ def _open_file(tree: ast.Module, code: str) -> Iterator[Occasion]:
         and node.func.attr == "close"
         and isinstance(node.func.value, ast.Name)
     }
-    names = {
-        node.value: node for node in ast.walk(tree)
+    assigned = {
+        node.value: (node, node.targets[0].id) for node in ast.walk(tree)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }  # fmt: skip
     for node in walk(tree, ast.Call):
-        assert isinstance(node, ast.Call)
         if isinstance(node.func, ast.Name) and node.func.id == "open":
-            assigned = names.get(node)
-            name = "" if assigned is None else assigned.targets[0].id  # type: ignore[attr-defined]
+            none: tuple[ast.AST, str] = (node, "")
+            statement, name = assigned.get(node, none)
             fine = node in managed or name in closed
-            yield assigned or node, not fine, segment(code, assigned or node)
+            yield statement, not fine, segment(code, statement)
 
 
 def _named_lambda(tree: ast.Module, code: str) -> Iterator[Occasion]:
@@ -194,8 +194,8 @@ def _named_lambda(tree: ast.Module, code: str) -> Iterator[Occasion]:
 
 def _function_name(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.FunctionDef, ast.AsyncFunctionDef):
-        name = node.name  # type: ignore[attr-defined]
-        yield node, name != name.lower(), f"def {name}"
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield node, node.name != node.name.lower(), f"def {node.name}"
 
 
 def _growing_string(tree: ast.Module, code: str) -> Iterator[Occasion]:
@@ -222,7 +222,8 @@ def _growing_string(tree: ast.Module, code: str) -> Iterator[Occasion]:
 
 def _key_iteration(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.For, ast.AsyncFor, ast.comprehension):
-        over = node.iter  # type: ignore[attr-defined]
+        assert isinstance(node, ast.For | ast.AsyncFor | ast.comprehension)
+        over = node.iter
         keys = (
             isinstance(over, ast.Call)
             and isinstance(over.func, ast.Attribute)
@@ -238,7 +239,8 @@ def _nested_comprehension(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, *_COMPREHENSIONS):
         within = [n for n in ast.walk(node) if isinstance(n, _COMPREHENSIONS) and n is not node]
         if node not in inner:
-            several = len(node.generators) > 1 or bool(within)  # type: ignore[attr-defined]
+            assert isinstance(node, _COMPREHENSIONS)
+            several = len(node.generators) > 1 or bool(within)
             yield node, several, segment(code, node)
         inner |= set(within)
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 
 from statllm.errors import InputError
-from statllm.lab.code_style.syntax import appended, blocks, parsed, rename
+from statllm.lab.code_style.syntax import Node, appended, blocks, parsed, rename
 
 #: Changes the tree in place.
 Change = Callable[[], None]
@@ -51,20 +51,20 @@ def _setter(node: ast.AST, **values: object) -> Change:
     return change
 
 
-def _nodes(tree: ast.AST, kind: type[ast.AST]) -> Iterator[ast.AST]:
+def _nodes(tree: ast.AST, kind: type[Node]) -> Iterator[Node]:
     return (node for node in ast.walk(tree) if isinstance(node, kind))
 
 
 def _bare_except(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.Try):
         # only the last clause of several may be bare
-        last = node.handlers[-1:]  # type: ignore[attr-defined]
+        last = node.handlers[-1:]
         yield from (_setter(one, type=None, name=None) for one in last if one.type is not None)
 
 
 def _empty_handler(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.ExceptHandler):
-        if not isinstance(node.body[0], ast.Pass):  # type: ignore[attr-defined]
+        if not isinstance(node.body[0], ast.Pass):
             yield _setter(node, body=[ast.Pass()])
 
 
@@ -93,7 +93,6 @@ def _replacer(block: list[ast.stmt], old: ast.stmt, *new: ast.stmt) -> Change:
 
 def _none_test(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.Compare):
-        assert isinstance(node, ast.Compare)
         right = node.comparators[0]
         if len(node.ops) == 1 and isinstance(right, ast.Constant) and right.value is None:
             if isinstance(node.ops[0], ast.Is):
@@ -103,30 +102,30 @@ def _none_test(tree: ast.Module) -> Iterator[Change]:
 
 
 def _truth_test(tree: ast.Module) -> Iterator[Change]:
-    for kind in (ast.If, ast.While):
-        for node in _nodes(tree, kind):
-            test = node.test  # type: ignore[attr-defined]
-            if isinstance(test, ast.Name):
-                true = ast.Compare(test, [ast.Eq()], [ast.Constant(True)])
-                yield _setter(node, test=true)
+    tests: list[ast.If | ast.While] = [*_nodes(tree, ast.If), *_nodes(tree, ast.While)]
+    for node in tests:
+        test = node.test
+        if isinstance(test, ast.Name):
+            true = ast.Compare(test, [ast.Eq()], [ast.Constant(True)])
+            yield _setter(node, test=true)
 
 
 def _empty_test(tree: ast.Module) -> Iterator[Change]:
-    for kind in (ast.If, ast.While):
-        for node in _nodes(tree, kind):
-            test = node.test  # type: ignore[attr-defined]
-            if (
-                isinstance(test, ast.UnaryOp)
-                and isinstance(test.op, ast.Not)
-                and isinstance(test.operand, ast.Name)
-            ):
-                call = ast.Call(ast.Name("len", ast.Load()), [test.operand], [])
-                yield _setter(node, test=ast.Compare(call, [ast.Eq()], [ast.Constant(0)]))
+    tests: list[ast.If | ast.While] = [*_nodes(tree, ast.If), *_nodes(tree, ast.While)]
+    for node in tests:
+        test = node.test
+        if (
+            isinstance(test, ast.UnaryOp)
+            and isinstance(test.op, ast.Not)
+            and isinstance(test.operand, ast.Name)
+        ):
+            call = ast.Call(ast.Name("len", ast.Load()), [test.operand], [])
+            yield _setter(node, test=ast.Compare(call, [ast.Eq()], [ast.Constant(0)]))
 
 
 def _plus_string(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.Assign):
-        parts = _formatted(node.value)  # type: ignore[attr-defined]
+        parts = _formatted(node.value)
         if parts is not None:
             yield _setter(node, value=ast.BinOp(parts[0], ast.Add(), parts[1]))
 
@@ -167,7 +166,7 @@ def _open_file(tree: ast.Module) -> Iterator[Change]:
 
 def _mutable_default(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.FunctionDef):
-        values = node.args.defaults  # type: ignore[attr-defined]
+        values = node.args.defaults
         for place, value in enumerate(values):
             none = isinstance(value, ast.Constant) and value.value is None
             if none or (isinstance(value, ast.Tuple) and not value.elts):
@@ -254,7 +253,7 @@ def _joined(
 
 def _key_iteration(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.For):
-        over = node.iter  # type: ignore[attr-defined]
+        over = node.iter
         if isinstance(over, ast.Name):
             keys = ast.Call(ast.Attribute(over, "keys", ast.Load()), [], [])
             yield _setter(node, iter=keys)
@@ -262,7 +261,6 @@ def _key_iteration(tree: ast.Module) -> Iterator[Change]:
 
 def _nested_comprehension(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.ListComp):
-        assert isinstance(node, ast.ListComp)
         if len(node.generators) == 1 and isinstance(node.generators[0].target, ast.Name):
             outer = node.generators[0].target.id
             part = "part" if outer != "part" else "piece"

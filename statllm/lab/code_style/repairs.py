@@ -23,7 +23,8 @@ Remedy = Callable[[ast.Module, ast.AST], bool]
 
 def _catch(name: str) -> Remedy:
     def remedy(tree: ast.Module, node: ast.AST) -> bool:
-        node.type = ast.Name(name, ast.Load())  # type: ignore[attr-defined]
+        assert isinstance(node, ast.ExceptHandler)
+        node.type = ast.Name(name, ast.Load())
         return True
 
     return remedy
@@ -31,31 +32,33 @@ def _catch(name: str) -> Remedy:
 
 def _handle(statement: str) -> Remedy:
     def remedy(tree: ast.Module, node: ast.AST) -> bool:
-        node.body = parsed(statement).body  # type: ignore[attr-defined]
+        assert isinstance(node, ast.ExceptHandler)
+        node.body = parsed(statement).body
         return True
 
     return remedy
 
 
 def _as_tuple(tree: ast.Module, node: ast.AST) -> bool:
-    value = node.value  # type: ignore[attr-defined]
-    if not isinstance(value, ast.List | ast.Set):
+    assert isinstance(node, ast.Assign | ast.AnnAssign)
+    if not isinstance(node.value, ast.List | ast.Set):
         return False
-    node.value = ast.Tuple(value.elts, ast.Load())  # type: ignore[attr-defined]
+    node.value = ast.Tuple(node.value.elts, ast.Load())
     return True
 
 
 def _as_frozenset(tree: ast.Module, node: ast.AST) -> bool:
-    if not _as_tuple(tree, node):
+    assert isinstance(node, ast.Assign | ast.AnnAssign)
+    if not _as_tuple(tree, node) or node.value is None:
         return False
-    made = ast.Call(ast.Name("frozenset", ast.Load()), [node.value], [])  # type: ignore[attr-defined]
-    node.value = made  # type: ignore[attr-defined]
+    node.value = ast.Call(ast.Name("frozenset", ast.Load()), [node.value], [])
     return True
 
 
 def _import_module(tree: ast.Module, node: ast.AST) -> bool:
+    assert isinstance(node, ast.ImportFrom)
     block, place = _place(tree, node)
-    block[place] = ast.Import([ast.alias(node.module)])  # type: ignore[attr-defined]
+    block[place] = ast.Import([ast.alias(node.module or "")])
     return True
 
 
@@ -86,8 +89,9 @@ def _test_container(tree: ast.Module, node: ast.AST) -> bool:
 
 
 def _f_string(tree: ast.Module, node: ast.AST) -> bool:
+    assert isinstance(node, ast.BinOp)
     values: list[ast.expr] = []
-    for part in summands(node):  # type: ignore[arg-type]
+    for part in summands(node):
         if isinstance(part, ast.JoinedStr):
             values += part.values
         else:
@@ -97,8 +101,9 @@ def _f_string(tree: ast.Module, node: ast.AST) -> bool:
 
 
 def _format(tree: ast.Module, node: ast.AST) -> bool:
+    assert isinstance(node, ast.BinOp)
     text, filled = "", []
-    for part in summands(node):  # type: ignore[arg-type]
+    for part in summands(node):
         if isinstance(part, ast.JoinedStr):
             return False
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
@@ -113,10 +118,13 @@ def _format(tree: ast.Module, node: ast.AST) -> bool:
 
 def _bare(part: ast.expr) -> ast.expr:
     """x of ``str(x)``: formatting turns it into text by itself."""
-    call = isinstance(part, ast.Call) and isinstance(part.func, ast.Name)
-    if call and part.func.id == "str" and len(part.args) == 1:  # type: ignore[attr-defined]
-        inner: ast.expr = part.args[0]  # type: ignore[attr-defined]
-        return inner
+    if (
+        isinstance(part, ast.Call)
+        and isinstance(part.func, ast.Name)
+        and part.func.id == "str"
+        and len(part.args) == 1
+    ):
+        return part.args[0]
     return part
 
 
@@ -143,7 +151,7 @@ def _default(value: ast.expr, guarded: bool) -> Remedy:
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):
                 continue
-            for argument, default in defaults(function):
+            for argument, default in defaults(function.args):
                 if default is node:
                     _replace(tree, node, value)
                     if guarded:  # each call gets one of its own, as the author had wanted
@@ -170,7 +178,8 @@ def _use_def(tree: ast.Module, node: ast.AST) -> bool:
 
 
 def _snake_case(tree: ast.Module, node: ast.AST) -> bool:
-    name = node.name  # type: ignore[attr-defined]
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    name = node.name
     rename(tree, name, re.sub(r"(?<!^)(?<!_)([A-Z])", r"_\1", name).lower())
     return True
 
@@ -186,8 +195,8 @@ def _join_list(tree: ast.Module, node: ast.AST) -> bool:
                 if isinstance(first, ast.Assign) and ast.unparse(first.targets[0]) == name:
                     if not is_text(first.value):
                         return False
-                    start = ast.unparse(first.value)
-                    first.value = parsed(f"[{start}]" if start != "''" else "[]").body[0].value  # type: ignore[attr-defined]
+                    empty = ast.unparse(first.value) == "''"
+                    first.value = ast.List([] if empty else [first.value], ast.Load())
                     added = f"{name}.append({ast.unparse(node.value)})"
                     loop.body[loop.body.index(node)] = parsed(added).body[0]
                     block[place + 1 : place + 1] = parsed(f"{name} = ''.join({name})").body
@@ -196,7 +205,10 @@ def _join_list(tree: ast.Module, node: ast.AST) -> bool:
 
 
 def _iterate(tree: ast.Module, node: ast.AST) -> bool:
-    node.iter = node.iter.func.value  # type: ignore[attr-defined]
+    assert isinstance(node, ast.For | ast.AsyncFor | ast.comprehension)
+    assert isinstance(node.iter, ast.Call)
+    assert isinstance(node.iter.func, ast.Attribute)
+    node.iter = node.iter.func.value
     return True
 
 

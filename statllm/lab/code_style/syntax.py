@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import TypeVar
 
 from statllm.errors import InputError
+
+Node = TypeVar("Node", bound=ast.AST)
 
 _DISPLAYS = (ast.List, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp)
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -30,7 +33,7 @@ def segment(code: str, node: ast.AST) -> str:
     return (ast.get_source_segment(code, node) or "").split("\n")[0].strip()
 
 
-def walk(tree: ast.AST, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
+def walk(tree: ast.AST, *kinds: type[Node]) -> Iterator[Node]:
     """Nodes of some kinds in the order of the source, where `ast.walk` goes by depth."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, kinds):
@@ -40,15 +43,15 @@ def walk(tree: ast.AST, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
 
 def is_mutable(value: ast.AST | None) -> bool:
     """Whether an expression makes a list, a set or a dict."""
-    made = isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
     return isinstance(value, _DISPLAYS) or (
-        made and value.func.id in ("list", "dict", "set", "bytearray")  # type: ignore[union-attr]
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Name)
+        and value.func.id in ("list", "dict", "set", "bytearray")
     )
 
 
-def defaults(node: ast.AST) -> list[tuple[ast.arg, ast.expr]]:
+def defaults(args: ast.arguments) -> list[tuple[ast.arg, ast.expr]]:
     """Return the arguments of a function that have a default."""
-    args: ast.arguments = node.args  # type: ignore[attr-defined]
     places = [*args.posonlyargs, *args.args]
     given = list(zip(places[len(places) - len(args.defaults) :], args.defaults, strict=True))
     return given + [(a, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d]

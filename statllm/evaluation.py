@@ -51,8 +51,7 @@ def evaluate(
     scoring: ScoringSettings,
     *,
     seed: int,
-    batch_size: int,
-    max_new_tokens: int,
+    sampling: SamplingSettings,
     work: Path,
     thoughts: ThoughtSettings | None = None,
 ) -> pa.Table:
@@ -65,9 +64,10 @@ def evaluate(
         prompt_id, prompt and reference.
     settings, scoring
         How to sample, and how to read and compare answers.
-    seed, batch_size, max_new_tokens : int
-        Of the sampler. The same seed is used for every model, so that runs are compared on
-        common random numbers.
+    seed : int
+        The same is used for every model, so that runs are compared on common random numbers.
+    sampling : SamplingSettings
+        Of which all else counts: length, stop strings, number format, backend, batches.
     work : Path
         Folder for the samples while they are incomplete; removed at the end.
     thoughts : ThoughtSettings, optional
@@ -84,30 +84,16 @@ def evaluate(
         greedy_failed (the greedy text couldn't be cut), parse_failures (share of the samples that
         couldn't at the first try) and thought_tokens (mean over the samples' thoughts).
     """
-    from statllm.sampling import SamplingSettings, sample
-    from statllm.sampling.thoughts import sample_shown, score_shown, thought_tokens
-    from statllm.scoring import score
+    from statllm.sampling.thoughts import thought_tokens
 
-    common: dict[str, Any] = {
-        "seed": seed,
-        "batch_size": batch_size,
-        "max_new_tokens": max_new_tokens,
-    }
-    greedy_settings = SamplingSettings(n=1, temperature=0.0, **common)
-    vote_settings = SamplingSettings(
-        n=settings.k, temperature=settings.temperature, top_p=settings.top_p, **common
-    )
     work.mkdir(parents=True, exist_ok=True)
+    once, often = evaluation_sampling(settings, sampling, seed)
 
-    def answered(name: str, how: SamplingSettings) -> Generations:
+    def answers(name: str, how: SamplingSettings) -> Generations:
         out = work / f"{name}.parquet"
-        if thoughts is None:
-            return score(Generations(sample(model, problems, how, out=out)), scoring)
-        cut = sample_shown(model, problems, how, vote_settings, thoughts, out)
-        return score_shown(cut, thoughts, scoring)
+        return answered(model, problems, how, often, scoring, thoughts, out)
 
-    greedy = answered("greedy", greedy_settings)
-    votes = answered("votes", vote_settings)
+    greedy, votes = answers("greedy", once), answers("votes", often)
     table = pa.table(
         {
             "prompt_id": greedy.column("prompt_id"),
@@ -133,6 +119,50 @@ def evaluate(
         table = table.append_column("thought_tokens", thought_tokens(model, votes))
     shutil.rmtree(work)
     return table
+
+
+def evaluation_sampling(
+    settings: Evaluation, sampling: SamplingSettings, seed: int
+) -> tuple[SamplingSettings, SamplingSettings]:
+    """Return how a model is asked greedily, and how for its votes."""
+    common = {"seed": seed, "stop": None}
+    greedy = {"n": 1, "temperature": 0.0, "top_p": 1.0}
+    votes = {"n": settings.k, "temperature": settings.temperature, "top_p": settings.top_p}
+    return (
+        sampling.model_copy(update={**common, **greedy}),
+        sampling.model_copy(update={**common, **votes}),
+    )
+
+
+def answered(
+    model: str | Path,
+    problems: pa.Table,
+    how: SamplingSettings,
+    again: SamplingSettings,
+    scoring: ScoringSettings,
+    thoughts: ThoughtSettings | None,
+    out: Path,
+) -> Generations:
+    """Sample responses to problems and score them.
+
+    Parameters
+    ----------
+    model, problems, scoring, thoughts
+        As in `evaluate`.
+    how : SamplingSettings
+    again : SamplingSettings
+        How texts that can't be cut are sampled again, with thoughts.
+    out : Path
+        Parquet file of the samples.
+    """
+    from statllm.sampling import sample
+    from statllm.sampling.thoughts import sample_shown, score_shown
+    from statllm.scoring import score
+
+    if thoughts is None:
+        return score(Generations(sample(model, problems, how, out=out)), scoring)
+    cut = sample_shown(model, problems, how, again, thoughts, out)
+    return score_shown(cut, thoughts, scoring)
 
 
 def _only(column: pa.ChunkedArray) -> pa.Array:

@@ -146,6 +146,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def link_folder(source: Path, target: Path) -> None:
+    """Let a folder's files be those of another, without copying them where links will do.
+
+    Neither is changed through the other: we write files anew and rename them.
+    """
+
+    def linked(file: str, name: str) -> None:
+        try:
+            os.link(file, name)
+        except OSError:  # a file system without links
+            shutil.copyfile(file, name)
+
+    with atomic_folder(target) as folder:
+        shutil.copytree(source, folder, copy_function=linked, dirs_exist_ok=True)
+
+
 def _make_parent(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from statllm.errors import InputError
 from statllm.files import read_yaml
 from statllm.lab.reward_settings import LabRewards
+from statllm.sampling.extra import ExtraSampling
+from statllm.sampling.new_problems import NewProblems
 from statllm.sampling.settings import SamplingSettings
 from statllm.sampling.thoughts import ThoughtSettings
 from statllm.scoring.judges.settings import JudgeSettings
@@ -97,13 +99,47 @@ class Selection(Rule):
     )
 
 
+class Choice(_Part):
+    """After how many steps to stop, chosen on problems that the training doesn't see.
+
+    A trial trains on the pairs of all other problems and keeps its weights now and then; those that
+    are best on the held-out problems are the iteration's model. With `retrain`, a second training
+    of that many steps, on all pairs, makes the model (IRPO).
+    """
+
+    problems: Problems = Field(
+        description="Held out: pairs of prompts with the same prompt_id are left out of the trial."
+    )
+    every: int | Literal["epoch"] = Field(
+        "epoch", description="Steps between the weights that are compared, or each epoch's."
+    )
+    by: Literal["greedy_correct", "majority_correct", "pass_rate", "vote_share", "reward"] = Field(
+        "greedy_correct",
+        description="What is compared: accuracy, greedily, of the majority of evaluation.k samples "
+        "or of the single sample; the majority's share of the votes, which needs no references; "
+        "the mean reward, by the recipe's rewards. The chosen step's figure is optimistic.",
+    )
+    retrain: bool = Field(
+        False, description="Train again on all pairs, held-out problems included."
+    )
+
+    @model_validator(mode="after")
+    def _some_steps(self) -> Self:
+        if isinstance(self.every, int) and self.every < 1:
+            raise ValueError("every must be at least 1, or 'epoch'")
+        return self
+
+
 class Iteration(_Part):
     """The settings of one iteration."""
 
     problems: Problems
+    new_problems: NewProblems | None
     sampling: SamplingSettings
+    extra: ExtraSampling | None
     rewards: Rewards | None
     selection: Selection
+    choice: Choice | None
     training: PreferenceSettings
 
 
@@ -118,7 +154,14 @@ class Recipe(_Part):
     model: str = Field(description="A model folder, a hub name, or 'lab'.")
     seed: int = Field(0, ge=0, description="Every other seed derives from this one.")
     problems: Problems
+    new_problems: NewProblems | None = Field(
+        None, description="Let a model write new problems, with those of `problems` as examples."
+    )
     sampling: SamplingSettings = SamplingSettings()
+    extra: ExtraSampling | None = Field(
+        None,
+        description="More samples at another temperature, which don't vote and may be rejected.",
+    )
     thoughts: ThoughtSettings | None = Field(
         None,
         description="Ask for thoughts before the response (TPO): a template's name, or a YAML "
@@ -129,6 +172,9 @@ class Recipe(_Part):
         None, description="For rules that look at rewards: who gives them."
     )
     selection: Selection
+    choice: Choice | None = Field(
+        None, description="Choose the number of training steps on held-out problems."
+    )
     training: PreferenceSettings
     evaluation: Evaluation
     iterations: Annotated[list[dict[str, Any]], Field(min_length=1)]
@@ -140,6 +186,8 @@ class Recipe(_Part):
         merged = merge(parts, self.iterations[number - 1])
         merged["sampling"]["seed"] = self.derived_seed(number, "sample")
         merged["training"]["seed"] = self.derived_seed(number, "train")
+        if merged["new_problems"] is not None:
+            merged["new_problems"]["seed"] = self.derived_seed(number, "write")
         if merged["rewards"] is not None:
             merged["rewards"]["judging"]["seed"] = self.derived_seed(number, "reward")
             if merged["rewards"]["lab"] is not None:
@@ -192,6 +240,7 @@ def make_recipe(content: Mapping[str, Any], source: str = "the recipe") -> Recip
         recipe: Recipe = _validate(TypeAdapter(Recipe), dict(content))
         for number in range(1, len(recipe.iterations) + 1):
             _check_thoughts(recipe, recipe.iteration(number))
+            _check_choice(recipe.iteration(number))
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     return recipe
@@ -213,6 +262,18 @@ def _check_thoughts(recipe: Recipe, iteration: Iteration) -> None:
     ):
         if wrong:
             raise InputError(f"with thoughts, {why}")
+
+
+def _check_choice(iteration: Iteration) -> None:
+    """Refuse a choice that lacks what it goes by, or that something else makes already."""
+    choice, training = iteration.choice, iteration.training
+    if choice is None:
+        return
+    if choice.by == "reward" and iteration.rewards is None:
+        raise InputError("choice.by is reward: the recipe lacks rewards")
+    for key in ("keep_every", "keep_best", "eval_every"):
+        if getattr(training, key) is not None:
+            raise InputError(f"training.{key} and choice exclude each other")
 
 
 def dump_recipe(recipe: Recipe) -> str:

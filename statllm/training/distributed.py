@@ -16,6 +16,8 @@ from statllm.training.optimizer import MasterAdamW
 from statllm.training.weights import load_weights
 
 _OPTIMIZER, _PARTS = "optimizer.pt", "processes"
+#: What a checkpoint holds to go on from, beside the weights.
+TO_GO_ON = (_OPTIMIZER, _PARTS)
 
 
 class Processes(Protocol):

@@ -235,7 +235,11 @@ def training_curve(history: list[dict[str, Any]], n_rows: int) -> pa.Table:
 
 
 def publish(
-    checkpoint: Path, start: Path, out: Path, curve: pa.Table, curve_path: str | Path | None
+    checkpoint: Path,
+    start: Path,
+    out: Path,
+    curve: pa.Table | None,
+    curve_path: str | Path | None,
 ) -> None:
     """Write the curve, then the model folder: weights of the checkpoint, all else of `start`.
 
@@ -243,7 +247,7 @@ def publish(
     tokenizer's padding); the one thing that changed is the precision of the weights. An adapter
     is added to the weights that it was trained on, and lies beside them in ``adapter``.
     """
-    if curve_path is not None:
+    if curve is not None and curve_path is not None:
         sweep_leftovers(Path(curve_path))
         write_parquet(curve, curve_path)
     sweep_leftovers(out)
@@ -259,6 +263,18 @@ def publish(
         for name in COPIED_FILES:
             if (start / name).is_file():
                 shutil.copyfile(start / name, folder / name)
+
+
+def publish_steps(work: Path, start: Path, out: Path, steps: Sequence[int]) -> None:
+    """Write the models of these steps beside the output, each as `publish` does.
+
+    Folders of steps that an earlier training has left there are removed.
+    """
+    folder = out.with_name(f"{out.name}.steps")
+    if folder.exists():
+        discard(folder)
+    for step in steps:
+        publish(work / f"{STEP}{step}", start, folder / f"{STEP}{step}", None, None)
 
 
 def merge(start: Path, adapter: Path, folder: Path) -> None:

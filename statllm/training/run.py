@@ -31,11 +31,13 @@ from statllm.training.folder import (
     local_folder,
     open_partial,
     publish,
+    publish_steps,
     reference_path,
     table_digest,
     training_curve,
 )
 from statllm.training.progress import ProgressLine
+from statllm.training.schedule import kept_steps
 from statllm.training.settings import PreferenceSettings, SFTSettings
 
 if TYPE_CHECKING:
@@ -106,7 +108,8 @@ def train_preference(
     out : str or Path
         Folder of the trained model; it appears, or is replaced, as a whole at the end. Until
         then the work lies in ``<out>.partial``, from which an interrupted run goes on: on a CPU
-        the result is the same to the last bit.
+        the result is the same to the last bit. With ``settings.keep_every`` the models on the way
+        are in ``<out>.steps/step_<n>``.
     settings : PreferenceSettings
     reference : str or Path, optional
         The reference model; left out, it is `model`, as the papers have it.
@@ -180,7 +183,7 @@ def train_preference(
     if aside is not None:
         line.say_rows(aside.n_input, aside.drops, "held-out pairs to evaluate")
         say_overlap(rows.table, aside.table, line)
-    return _finish(trainer, folder, start, Path(out), rows, line, curve, aside, settings.keep_best)
+    return _finish(trainer, folder, start, Path(out), rows, line, curve, settings, aside)
 
 
 def train_sft(
@@ -229,7 +232,7 @@ def train_sft(
 
     line = ProgressLine(settings.logging_steps, shown=progress and first_process())
     say_layout(start, settings, line)
-    return _finish(trainer, folder, start, Path(out), rows, line, curve)
+    return _finish(trainer, folder, start, Path(out), rows, line, curve, settings)
 
 
 def _finish(
@@ -240,8 +243,8 @@ def _finish(
     rows: Rows,
     line: ProgressLine,
     curve: str | Path | None,
+    settings: PreferenceSettings | SFTSettings,
     held_out: Rows | None = None,
-    keep_best: str | None = None,
 ) -> TrainingSummary:
     """Train from the last checkpoint, if there is one, and publish that or the best one."""
     from statllm.training.distributed import processes
@@ -258,11 +261,14 @@ def _finish(
     if done is None:
         raise RuntimeError("the training was stopped before its last step")
     checkpoint, history = done
-    if keep_best is not None:
-        checkpoint = folder / f"{STEP}{best_step(history, keep_best)}"
+    best = settings.keep_best if isinstance(settings, PreferenceSettings) else None
+    if best is not None:
+        checkpoint = folder / f"{STEP}{best_step(history, best)}"
     steps = training_curve(history, rows.table.num_rows)
     group.wait()  # until all have read it
     if first_process():
+        per_epoch = -(-rows.table.num_rows // settings.batch_size)
+        publish_steps(folder, start, out, kept_steps(settings, per_epoch, len(history)))
         publish(checkpoint, start, out, steps, curve)
         discard(folder)
     group.wait()

@@ -28,3 +28,17 @@ def learning_rate(settings: TrainingSettings, step: int, n_steps: int) -> float:
     if settings.lr_scheduler == "cosine":
         return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
     return settings.learning_rate
+
+
+def kept_steps(settings: TrainingSettings, steps_per_epoch: int, n_steps: int) -> list[int]:
+    """Return the steps whose models are kept, the last one included; none unless asked for.
+
+    Examples
+    --------
+    >>> kept_steps(TrainingSettings(keep_every=4), 3, 10)
+    [4, 8, 10]
+    >>> kept_steps(TrainingSettings(keep_every="epoch"), 3, 9), kept_steps(TrainingSettings(), 3, 9)
+    ([3, 6, 9], [])
+    """
+    every = steps_per_epoch if settings.keep_every == "epoch" else settings.keep_every
+    return [] if every is None else [*range(every, n_steps, every), n_steps]

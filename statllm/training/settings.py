@@ -84,6 +84,10 @@ class TrainingSettings(BaseModel):
     checkpoint_every: int | None = Field(
         100, ge=1, description="Steps between checkpoints to resume from. None: only at the end."
     )
+    keep_every: int | Literal["epoch"] | None = Field(
+        None,
+        description="Steps between models that are kept, in <output>.steps, or each epoch's.",
+    )
     seed: int = Field(0, ge=0, description="Decides the order of the data.")
     logging_steps: int = Field(
         10,
@@ -98,6 +102,8 @@ class TrainingSettings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if isinstance(self.keep_every, int) and self.keep_every < 1:
+            raise ValueError("keep_every must be at least 1, or 'epoch'")
         if self.warmup_steps and self.warmup_ratio:
             raise ValueError("warmup_steps and warmup_ratio exclude each other")
         return self

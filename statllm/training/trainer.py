@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from statllm.files import atomic_folder, read_json, write_json
-from statllm.training.distributed import Processes, processes
+from statllm.training.distributed import TO_GO_ON, Processes, processes
 from statllm.training.folder import STATE_FILE, STEP
 from statllm.training.optimizer import make_optimizer
-from statllm.training.schedule import learning_rate
+from statllm.training.schedule import kept_steps, learning_rate
 from statllm.training.settings import TrainingSettings
 from statllm.training.throughput import Meter
 from statllm.training.weights import save_weights, writing
@@ -82,8 +82,8 @@ class Trainer:
     objective : Objective
     settings : TrainingSettings
     folder : Path
-        For checkpoints ``step_<n>``, each whole or absent; the latest is kept, and that of the
-        best evaluation where the settings ask for it.
+        For checkpoints ``step_<n>``, each whole or absent; the latest is kept, and the weights of
+        others where the settings ask for them.
     held_out : HeldOut, optional
         What is evaluated between steps.
     callbacks : Callbacks, optional
@@ -107,6 +107,7 @@ class Trainer:
         self.processes: Processes = processes()
         self.steps_per_epoch = -(-objective.n_rows // settings.batch_size)
         self.n_steps = settings.max_steps or self.steps_per_epoch * settings.epochs
+        self._kept = set(kept_steps(settings, self.steps_per_epoch, self.n_steps))
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.meter = Meter(model, self.processes.device)
@@ -140,12 +141,13 @@ class Trainer:
         self._tell("on_train_begin")
         self.meter.start()
         every = self.settings.checkpoint_every or self.n_steps
+        due = {self.n_steps, *self._kept}
         while self.step < self.n_steps:
             self._tell("on_step_begin")
             self._train_step()
             self._tell("on_step_end")
             better = self._evaluate()
-            if self.step % every == 0 or self.step == self.n_steps or better:
+            if self.step % every == 0 or self.step in due or better:
                 self._save()
                 self._tell("on_save")
             elif self.step % self.settings.logging_steps == 0:
@@ -258,12 +260,24 @@ class Trainer:
                 about = {"step": self.step, "n_steps": self.n_steps, "history": self.history}
                 write_json(about, folder / STATE_FILE)
             parts.rmdir()
-            kept = {self.step, self._best_step()}
-            for other in self.folder.glob(f"{STEP}*"):
-                if int(other.name.removeprefix(STEP)) not in kept:
-                    shutil.rmtree(other)
+            self._clear()
         self.processes.wait()
         self.meter.start()
+
+    def _clear(self) -> None:
+        """Of earlier checkpoints keep no more than the weights that are asked for."""
+        for folder in self.folder.glob(f"{STEP}*"):
+            step = int(folder.name.removeprefix(STEP))
+            if step == self.step:
+                continue
+            if step != self._best_step() and step not in self._kept:
+                shutil.rmtree(folder)
+                continue
+            for name in TO_GO_ON:
+                if (folder / name).is_dir():
+                    shutil.rmtree(folder / name)
+                else:
+                    (folder / name).unlink(missing_ok=True)
 
     def _load(self, folder: Path) -> None:
         state = read_json(folder / STATE_FILE)

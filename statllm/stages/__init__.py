@@ -1,0 +1,17 @@
+"""The stages of an iteration; each reads files, writes files, and runs in its own process."""
+
+from statllm.stages.problems import load_problems, resolve_model
+from statllm.stages.run_folder import STAGES, Run
+from statllm.stages.running import adopt, execute, is_complete, main, stage_key
+
+__all__ = [
+    "STAGES",
+    "Run",
+    "adopt",
+    "execute",
+    "is_complete",
+    "load_problems",
+    "main",
+    "resolve_model",
+    "stage_key",
+]

@@ -1,0 +1,5 @@
+"""`python -m statllm.stages FOLDER ITERATION STAGE`."""
+
+from statllm.stages.running import main
+
+raise SystemExit(main())

@@ -1,0 +1,43 @@
+"""Stage `evaluate`: held-out problems, greedily and by samples."""
+
+from __future__ import annotations
+
+from statllm.files import write_parquet
+from statllm.sampling.settings import CALL_SETTINGS
+from statllm.stages.problems import load_problems, problem_file
+from statllm.stages.run_folder import Run
+from statllm.stages.stage import Stage, always, thoughts_of
+
+#: What the evaluation has settings of its own for, and what says how a server is called.
+SAMPLED_OTHERWISE = {"n", "temperature", "top_p", "seed", "stop", *CALL_SETTINGS}
+
+
+def _evaluate(run: Run, iteration: int) -> dict[str, int]:
+    from statllm.evaluation import evaluate
+
+    table = evaluate(
+        run.model(iteration),
+        load_problems(run.recipe.evaluation.problems),
+        run.recipe.evaluation,
+        run.recipe.scoring,
+        seed=run.recipe.derived_seed(0, "evaluate"),
+        sampling=run.recipe.sampling,
+        work=run.path(iteration, "evaluation.work"),
+        thoughts=run.recipe.thoughts,
+    )
+    write_parquet(table, run.path(iteration, "evaluation.parquet"))
+    return {"prompts": table.num_rows}
+
+
+EVALUATE = Stage(
+    lambda run, k: {"model": run.model(k), **problem_file(run.recipe.evaluation.problems)},
+    lambda run, k: {
+        "evaluation": run.recipe.evaluation.model_dump(),
+        "scoring": run.recipe.scoring.model_dump(),
+        "seed": run.recipe.derived_seed(0, "evaluate"),
+        "sampling": run.recipe.sampling.model_dump(exclude=SAMPLED_OTHERWISE),
+        **thoughts_of(run),
+    },
+    always("evaluation.parquet"),
+    _evaluate,
+)

@@ -16,17 +16,13 @@ from statllm.selection.near_duplicates import (
 from statllm.selection.presets import Preset, preset, preset_names
 from statllm.selection.random_pairs import random_pairs
 from statllm.selection.result import Selection
+from statllm.selection.rft import Examples, rft
 from statllm.selection.rip import rip
 from statllm.selection.rules import RULES, Rule, select, settings_of
 from statllm.selection.scpo import scpo
-from statllm.selection.self_score import (
-    Examples,
-    SelfConsistencySettings,
-    SelfScoreSettings,
-    rft,
-    self_consistency,
-    self_score,
-)
+from statllm.selection.self_consistency import SelfConsistencySettings, self_consistency
+from statllm.selection.self_score import self_score
+from statllm.selection.self_score_settings import SelfScoreSettings
 from statllm.selection.settings import (
     ConformalSettings,
     IrpoSettings,

@@ -17,12 +17,9 @@ from statllm.selection.random_pairs import random_pairs
 from statllm.selection.result import Selection
 from statllm.selection.rip import rip
 from statllm.selection.scpo import scpo
-from statllm.selection.self_score import (
-    SelfConsistencySettings,
-    SelfScoreSettings,
-    self_consistency,
-    self_score,
-)
+from statllm.selection.self_consistency import SelfConsistencySettings, self_consistency
+from statllm.selection.self_score import self_score
+from statllm.selection.self_score_settings import SelfScoreSettings
 from statllm.selection.settings import (
     ConformalSettings,
     IrpoSettings,

@@ -19,6 +19,7 @@ from statllm.cli.experiment import experiment
 from statllm.cli.journey import journey
 from statllm.cli.judge import judge
 from statllm.cli.judge_lessons import judge_lessons
+from statllm.cli.judge_limits import judge_limits
 from statllm.cli.passk import passk
 from statllm.cli.power import power
 from statllm.cli.probe import probe
@@ -83,6 +84,7 @@ app.command()(train_reward)
 app.command()(audit_judge)
 app.command()(questions)
 app.command()(judge_lessons)
+app.command()(judge_limits)
 app.add_typer(conformal, name="conformal")
 app.add_typer(select, name="select")
 app.add_typer(prompts, name="prompts")

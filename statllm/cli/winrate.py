@@ -147,7 +147,9 @@ def _rates(
     if len(judged) < len(wins):
         notes.append(f"{len(wins) - len(judged)} of {len(wins)} answers have no outcome")
     if not len(judged):
-        raise InputError(f"{wins.source}: no answer of '{wins.model}' has an outcome")
+        if wins.limit is None:
+            raise InputError(f"{wins.source}: no answer of '{wins.model}' has an outcome")
+        return _within_limits(wins, notes), notes
     figures: list[Estimate] = [win_rate(judged.outcome, _clusters(judged))]
     if judged.length is None or judged.baseline_length is None:
         notes.append("no lengths, so no win rate at equal length")
@@ -172,23 +174,38 @@ def _rates(
 
 
 def _within_limits(wins: Wins, notes: list[str]) -> list[Estimate]:
+    import numpy as np
+
+    from statllm.estimators.comparison import mean_estimate
     from statllm.estimators.winrate import length_instructed_win_rate, violation_rate
 
     if wins.limit is None:
         return []
     if wins.words is None:
         raise InputError(f"{wins.source}: --limit needs the words of answers (--words)")
+    known = ~np.isnan(wins.outcome) | (wins.words > wins.limit)
+    if wins.baseline_words is not None:
+        known |= wins.baseline_words > wins.limit
+    decided = wins.rows(known)
+    if len(decided) < len(wins):
+        notes.append(
+            f"{len(wins) - len(decided)} answers within their limit have no outcome, and aren't in "
+            "the length-instructed win rate"
+        )
     groups = _clusters(wins)
     try:
-        return [
-            violation_rate(wins.words, wins.limit, clusters=groups),
-            length_instructed_win_rate(
-                wins.outcome, wins.words, wins.limit, baseline_words=wins.baseline_words,
-                clusters=groups,
-            ),
-        ]  # fmt: skip
+        figures = [violation_rate(wins.words, wins.limit, clusters=groups)]
+        if decided.words is not None and decided.limit is not None and len(decided):
+            figures.append(
+                length_instructed_win_rate(
+                    decided.outcome, decided.words, decided.limit,
+                    baseline_words=decided.baseline_words, clusters=_clusters(decided),
+                )
+            )  # fmt: skip
+        figures.append(mean_estimate(wins.words, groups, "mean words", "words"))
     except ValueError as error:
         raise InputError(f"{wins.source}, model '{wins.model}': {error}") from error
+    return figures
 
 
 def _clusters(wins: Wins) -> Any:

@@ -21,6 +21,7 @@ from statllm.integrations.alpaca_eval import (
 )
 from statllm.integrations.plain import ITEMS, label_of
 from statllm.integrations.scores import as_number
+from statllm.scoring.words import count_words
 
 FloatArray = NDArray[np.float64]
 
@@ -100,8 +101,9 @@ def read_wins(
     Parameters
     ----------
     path : str or Path
-        JSON of AlpacaEval: lengths are characters, words what white space parts. Or Parquet, JSON
-        lines or CSV, in which an outcome is a number in [0, 1], or win, tie, loss.
+        JSON of AlpacaEval: lengths are characters, and words are counted as for AlpacaEval-LI
+        (`statllm.sampling.prompts.count_words`). Or Parquet, JSON lines or CSV, in which an outcome
+        is a number in [0, 1], or win, tie, loss.
     columns : WinColumns, optional
     where : mapping of str to str, optional
         Of a table: only rows whose columns, as text, have these values.
@@ -153,8 +155,8 @@ def _of_alpaca_eval(path: Path, names: WinColumns) -> tuple[Wins, list[str]]:
             wins,
             length=_counts(mine, len),
             baseline_length=_counts(other, len),
-            words=_counts(mine, _n_words),
-            baseline_words=_counts(other, _n_words),
+            words=_counts(mine, count_words),
+            baseline_words=_counts(other, count_words),
         )
     return wins, [str(entry.get("generator_2", "")) for entry in entries]
 
@@ -208,10 +210,6 @@ def _texts(values: list[Any], path: Path, key: str) -> list[str]:
 
 def _counts(texts: list[str], measure: Callable[[str], int]) -> FloatArray:
     return np.array([measure(text) for text in texts], np.float64)
-
-
-def _n_words(text: str) -> int:
-    return len(text.split())
 
 
 def _floats(values: Sequence[Any], path: Path, name: str) -> FloatArray:

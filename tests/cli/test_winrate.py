@@ -157,6 +157,27 @@ def test_a_model_that_always_wins_has_a_raw_rate_alone(statllm, tmp_path: Path) 
     assert "no win rate at equal length" in said
 
 
+def test_words_are_those_of_the_benchmark(statllm, tmp_path: Path) -> None:
+    """AlpacaEval-LI counts "don't" as two words; white space would find none over the limit."""
+    rows = [row | {"output_2": "I don't", "max_words": 2} for row in entries(n=30)]
+    path, out = write(tmp_path / "a.json", rows), tmp_path / "w.json"
+    assert statllm("winrate", path, "--limit", "max_words", "-o", out)[0] == 0
+    found = figures(json.loads(out.read_text()))
+    assert found["violation rate"]["value"] == 1
+    assert found["mean words"]["value"] == 3
+
+
+def test_violators_need_no_outcome(statllm, tmp_path: Path) -> None:
+    path, out = tmp_path / "in.csv", tmp_path / "w.json"
+    path.write_text("id,win,words,most\n1,,9,5\n2,,8,5\n")
+    code, _, error = statllm("winrate", path, "--limit", "most", "--words", "words", "-o", out)
+    assert (code, error) == (0, "")
+    found = figures(json.loads(out.read_text()))
+    assert {name: figure["value"] for name, figure in found.items()} == {
+        "violation rate": 1, "length-instructed win rate": 0, "mean words": 8.5
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "said"),
     [

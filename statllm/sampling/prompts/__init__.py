@@ -25,6 +25,7 @@ from statllm.sampling.prompts.few_shot import (
 )
 from statllm.sampling.prompts.filters import FILTERS, QuestionFilters, filter_questions
 from statllm.sampling.prompts.length import SCALES, length_prompts, shortest
+from statllm.sampling.prompts.length_benchmark import length_benchmark
 from statllm.sampling.prompts.novelty import RougePool, common_subsequence
 from statllm.sampling.prompts.questions import QUESTION_FAILURES, Question, read_questions
 from statllm.sampling.prompts.solutions import solution_prompts
@@ -37,7 +38,7 @@ from statllm.sampling.prompts.thoughts import (
     thought_prompts,
     with_thoughts,
 )
-from statllm.sampling.prompts.words import count_words
+from statllm.scoring.words import count_words
 
 __all__ = [
     "CONTRAST_FAILURES",
@@ -68,6 +69,7 @@ __all__ = [
     "few_shot_prompts",
     "filter_questions",
     "generate_questions",
+    "length_benchmark",
     "length_prompts",
     "load_template",
     "read_back_translation",

@@ -12,8 +12,8 @@ import pyarrow as pa
 from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.sampling.prompts.templates import PromptTemplate
-from statllm.sampling.prompts.words import count_words
 from statllm.sampling.prompts.wrap import with_prompt
+from statllm.scoring.words import count_words
 
 #: The scales of the paper's test outside of the training distribution, 1 first.
 SCALES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)

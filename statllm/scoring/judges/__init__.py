@@ -30,6 +30,7 @@ from statllm.scoring.judges.verdicts import (
     parse_pairwise,
     parse_scores,
 )
+from statllm.scoring.judges.within_limits import WithinLimits, judge_within_limits
 from statllm.scoring.judges.yes_no import YesNoJudge
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "SwapAudit",
     "VerdictSummary",
     "Verdicts",
+    "WithinLimits",
     "YesNoJudge",
     "ask",
     "audit_swaps",
@@ -55,6 +57,7 @@ __all__ = [
     "first_place_share",
     "first_place_test",
     "judge",
+    "judge_within_limits",
     "layered_rates",
     "load_template",
     "pairings",

@@ -42,6 +42,14 @@ def score(
     reference: Reference = None,
     reward: Reward = None,
     where: Where = None,
+    alone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Add logprob_alone, of each response without its prompt, by the model that "
+            "sampled: what `select band --quality ifd` needs.",
+        ),
+    ] = None,
     settings: dict[str, Any] | None = None,
 ) -> None:
     """Extract answers, verify them, and write vote and reward statistics, one row per prompt.
@@ -59,6 +67,8 @@ def score(
         statllm score samples.parquet -o s.parquet --metrics all --nli models/deberta-mnli
 
         statllm score samples.parquet -o s.parquet --metrics eigenscore --embedder models/minilm
+
+        statllm score samples.parquet -o scores.parquet --alone ./my-model
 
         statllm score huge.parquet -o scores --engine local --workers 8
     """
@@ -79,7 +89,11 @@ def score(
     if engine is None:
         check_output(output)
         scored = run(Generations.read(source, columns, conditions(where)), **scoring)
+        if alone is not None:
+            scored = _with_alone(scored, alone)
         scored.write(output)
+    elif alone is not None:
+        raise InputError("--alone and --engine exclude each other")
     else:
         from statllm.engines import Source, score_file
 
@@ -97,6 +111,15 @@ def score(
         ranking = _ranking(scored)
         if ranking is not None:
             out.print(ranking)
+
+
+def _with_alone(scored: Any, name: str) -> Any:
+    from statllm.models import load_model, load_tokenizer
+    from statllm.scoring.alone import with_logprob_alone
+    from statllm.stages import resolve_model
+
+    folder = resolve_model(name)
+    return with_logprob_alone(scored, load_model(folder), load_tokenizer(folder))
 
 
 def _figures(scored: Any) -> list[Any]:

@@ -63,7 +63,10 @@ class Experiment(_Part):
         description="Train on the same problems whatever the seed, so that only sampling "
         "and training vary.",
     )
-    base: dict[str, Any] = Field(description="A recipe.")
+    base: dict[str, Any] = Field(
+        description="A recipe. `{seed}` in the training problems' source stands for the seed: "
+        "problems that were made for each seed."
+    )
     arms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = Field(
         description="Name: keys of the recipe that it changes."
     )
@@ -108,6 +111,10 @@ class Experiment(_Part):
         problems = content.get("problems")
         if not self.same_problems and isinstance(problems, dict):
             content["problems"] = {**problems, "seed": problems.get("seed", 0) + seed}
+            if isinstance(source := problems.get("source"), str):
+                content["problems"]["source"] = source.replace("{seed}", str(seed))
+            if isinstance(content.get("choice"), dict):
+                content["choice"] = _reseeded(content["choice"], seed, 0)
             content["iterations"] = [
                 _reseeded(override, seed) for override in content.get("iterations", [])
             ]
@@ -153,12 +160,16 @@ def read_experiment(path: str | Path, *, quick: bool = False, **overrides: Any) 
     return experiment
 
 
-def _reseeded(override: Any, seed: int) -> Any:
-    """An iteration that draws its own problems draws others for every seed, too."""
-    problems = override.get("problems") if isinstance(override, dict) else None
-    if not isinstance(problems, dict) or not isinstance(problems.get("seed"), int):
-        return override
-    return {**override, "problems": {**problems, "seed": problems["seed"] + seed}}
+def _reseeded(part: Any, seed: int, default: int | None = None) -> Any:
+    """A part that draws its own problems draws others for every seed, too.
+
+    Without a `default` only where it has a seed: an iteration's problems may be a whole file.
+    """
+    problems = part.get("problems") if isinstance(part, dict) else None
+    own = problems.get("seed", default) if isinstance(problems, dict) else None
+    if not isinstance(problems, dict) or not isinstance(own, int):
+        return part
+    return {**part, "problems": {**problems, "seed": own + seed}}
 
 
 def _check_measures(experiment: Experiment, arm: str, recipe: Recipe) -> None:

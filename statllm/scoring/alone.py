@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.ragged import Ragged
 from statllm.scoring.token_laws import encoded, start_token, token_log_p
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ def with_logprob_alone(
     """Add `logprob_alone`: log p of each response with nothing before it, in nats.
 
     Its mean over tokens against that with the prompt is the instruction-following difficulty of
-    Li et al. 2024 (arXiv 2308.12032): near 1 where the prompt is no help. The tokens are those of
-    the response's text; a response without any has 0.
+    Li et al. 2024 (arXiv 2308.12032): near 1 where the prompt is no help. The tokens are the
+    sampled ones, an end of text among them, as in ``logprob``: only sums over the same tokens can
+    be compared. Where there are none they are those of the text. A response without any has 0.
 
     Parameters
     ----------
     generations : Generations
-        With ``response``.
+        With ``response``; used where present: ``token_ids``.
     model, tokenizer
         Of transformers; the tokenizer's beginning of text (or else its end) comes first.
 
@@ -49,10 +51,15 @@ def with_logprob_alone(
     if start is None:
         raise InputError("the tokenizer has no token that begins or ends a text")
     rows = generations.column("response").to_pylist()
-    texts = [text for row in rows for text in row or () if text]
-    found = iter(token_log_p(model, encoded(tokenizer, texts), start=start).sum().tolist())
-    values = [
-        [None if text is None else (next(found) if text else 0.0) for text in row or ()]
-        for row in rows
-    ]
+    if "token_ids" in generations:
+        lists = [ids or () for row in generations.column("token_ids").to_pylist() for ids in row]
+        tokens = Ragged.from_lists(lists)
+    else:
+        tokens = encoded(tokenizer, [text or "" for row in rows for text in row or ()])
+    found = iter(token_log_p(model, tokens, start=start).sum().tolist())
+    values = [[_known(text, next(found)) for text in row or ()] for row in rows]
     return generations.with_columns({"logprob_alone": pa.array(values, pa.list_(pa.float64()))})
+
+
+def _known(text: str | None, value: float) -> float | None:
+    return None if text is None else value

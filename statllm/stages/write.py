@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +27,8 @@ def _write(run: Run, iteration: int) -> dict[str, int]:
     settings = iteration_settings.new_problems
     assert settings is not None
     seeds = load_problems(iteration_settings.problems)
-    texts = run.path(iteration, "written.parquet")
+    work = run.path(iteration, "write.work")
+    work.mkdir(exist_ok=True)
     made = generate_questions(
         _model(run, iteration),
         settings.bare(seeds),
@@ -36,7 +38,7 @@ def _write(run: Run, iteration: int) -> dict[str, int]:
         template=None if settings.template is None else load_template(settings.template),
         examples=settings.examples,
         chat=settings.chat,
-        out=texts,
+        out=work / "texts.parquet",
     )
     new = settings.asked(made.questions, seeds.schema.field("prompt").type, iteration)
     if settings.use == "instead" and new.num_rows == 0:
@@ -48,7 +50,7 @@ def _write(run: Run, iteration: int) -> dict[str, int]:
         every = every.slice(seeds.num_rows)
     write_parquet(made.ledger, run.path(iteration, "written-ledger.parquet"))
     write_parquet(every, run.path(iteration, "problems.parquet"))
-    texts.unlink()
+    shutil.rmtree(work)
     dropped = {f"dropped: {why}": n for why, n in made.counts().items() if why != "kept"}
     return {"texts": made.n_generations, "new problems": new.num_rows, **dropped}
 

@@ -2,68 +2,46 @@
 
 `python studies/rip/study.py` writes the pool, trains the arms of lab.yaml with five seeds, and
 writes result.md, result.json, result.png (differences of accuracy) and kept.md (which prompts each
-rule keeps, its thresholds, and what noise of the rewards does). `--quick` does it all with two
-seeds on few prompts.
+rule keeps, its thresholds, and what noise of the rewards does); then Self-RIP: self_rip.md and
+written.md. `--quick` does it all with two seeds on few prompts.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from statllm.estimators.resampling import bootstrap_quantile, bootstrap_ratio
-from statllm.experiment import Experiment, run_study
-from statllm.experiment.report import markdown_table
-from statllm.experiment.run import open_run
-from statllm.files import read_parquet, write_json, write_parquet, write_text
-from statllm.generations import Generations
-from statllm.lab.pool import KINDS, corrupted_pool
-from statllm.lab.reward_settings import LabRewards
-from statllm.lab.rewards import lab_rewards
-from statllm.recipe import merge
-from statllm.selection import RipSettings, rip
-
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
+from rip_shares import Share, artefact, plain, share  # noqa: E402
+from self_rip import quick, self_rip  # noqa: E402
+
+from statllm.estimators.resampling import bootstrap_quantile  # noqa: E402
+from statllm.experiment import Experiment, run_study  # noqa: E402
+from statllm.experiment.report import markdown_table  # noqa: E402
+from statllm.files import read_parquet, write_json, write_parquet, write_text  # noqa: E402
+from statllm.generations import Generations  # noqa: E402
+from statllm.lab.pool import KINDS, corrupted_pool  # noqa: E402
+from statllm.lab.reward_settings import LabRewards  # noqa: E402
+from statllm.lab.rewards import lab_rewards  # noqa: E402
+from statllm.recipe import merge  # noqa: E402
+from statllm.selection import RipSettings, rip  # noqa: E402
+
 POOL, SHARE = 800, 0.5
 NOISES = (0.0, 0.3, 0.6)
+#: The short run leaves out arms that differ from one of these in a bound or a column alone.
+QUICK_ARMS = ("all", "rip", "random subset", "rip turned", "sure gap", "clean only", "ifd")
 MEDIANS = RipSettings(rejected_reward_quantile=0.5, rejected_length_quantile=0.5, gap_quantile=0.5)
 METRICS = {
     "rejected_reward": ("min_rejected_reward", "reward"),
     "rejected_length": ("min_rejected_length", "characters"),
     "gap": ("max_gap", "reward"),
 }
-
-
-@dataclass(frozen=True)
-class Share:
-    """A ratio of sums, prompts resampled with all that they have under any seed."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def share(above: Any, below: Any, prompts: list[str]) -> Share:
-    """Return sum(above) / sum(below); the same prompt under two seeds is one cluster."""
-    above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
-    if not below.any():
-        return Share(float("nan"), float("nan"), float("nan"))
-    found = bootstrap_ratio(above, below, prompts, resamples=1999, method="percentile")
-    interval = found.interval(0.95)
-    return Share(found.value, interval.low, interval.high)
-
-
-def artefact(experiment: Experiment, folder: Path, arm: str, name: str) -> list[Any]:
-    """Return a file of each seed's first iteration."""
-    return [read_parquet(open_run(folder, arm, seed).path(1, name)) for seed in experiment.seeds]
 
 
 def kept_shares(experiment: Experiment, folder: Path, kinds: dict[str, str]) -> dict[str, Any]:
@@ -252,15 +230,6 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-def plain(value: Any) -> Any:
-    """The same without the class of shares, for JSON."""
-    if isinstance(value, Share):
-        return [None if np.isnan(v) else v for v in vars(value).values()]
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return value
-
-
 def with_pool(experiment: Experiment, folder: Path) -> Experiment:
     """Write the pool, and draw the prompts from it."""
     pool = corrupted_pool(POOL, SHARE)
@@ -271,7 +240,19 @@ def with_pool(experiment: Experiment, folder: Path) -> Experiment:
     pool = pool.append_column("sentences", pa.array(sentences))
     write_parquet(pool, folder / "pool.parquet")
     source = {"problems": {"source": str((folder / "pool.parquet").resolve())}}
-    return experiment.model_copy(update={"base": merge(experiment.base, source)})
+    experiment = experiment.model_copy(update={"base": merge(experiment.base, source)})
+    return fewer(experiment) if quick(experiment) else experiment
+
+
+def fewer(experiment: Experiment) -> Experiment:
+    """Leave out arms for the short run, and comparisons with them."""
+    known = {"start", *QUICK_ARMS}
+    return experiment.model_copy(
+        update={
+            "arms": {arm: experiment.arms[arm] for arm in QUICK_ARMS},
+            "comparisons": tuple(c for c in experiment.comparisons if {c.arm, c.against} <= known),
+        }
+    )
 
 
 def main() -> None:
@@ -294,7 +275,9 @@ def main() -> None:
     write_json(plain(figures), folder / "kept.json")
     write_text(page(kept, looks, bounds, stable, noisy), folder / "kept.md")
     print((folder / "result.md").read_text(encoding="utf-8"))
-    print((folder / "kept.md").read_text(encoding="utf-8"))
+    self_rip(experiment, folder)
+    for name in ("kept", "self_rip", "written"):
+        print((folder / f"{name}.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

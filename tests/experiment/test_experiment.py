@@ -211,3 +211,10 @@ def test_two_seeds_are_worth_a_degree_of_freedom_at_least() -> None:
 def test_crossed_mean_refuses(bad: Any) -> None:
     with pytest.raises(ValueError):
         crossed_mean(bad)
+
+
+def test_a_source_can_name_the_seed(tmp_path: Path) -> None:
+    base = {**BASE, "problems": {"source": "made/{seed}/questions.parquet", "n": 24}}
+    experiment = read_experiment(written(tmp_path, base=base))
+    sources = [experiment.recipe("scpo", seed).problems.source for seed in (0, 1)]
+    assert sources == ["made/0/questions.parquet", "made/1/questions.parquet"]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from statllm.experiment import read_experiment
 from statllm.generations import Generations
+from statllm.lab.chains import read_chain
+from statllm.lab.pool import corrupted_pool
+from statllm.lab.prompt_writer import plain
 from statllm.recipe import read_recipe
 from statllm.selection import RipSettings, preset, rip
 
@@ -24,12 +29,14 @@ def study() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name.
-    import sys
-
-    sys.modules["rip_study"] = module
     spec.loader.exec_module(module)
+    sys.path.remove(str(FOLDER))  # the study put it there for the modules beside it
     return module
+
+
+@pytest.fixture(scope="module")
+def writing(study: ModuleType) -> ModuleType:
+    return sys.modules["self_rip"]
 
 
 def pool(gaps: list[float], worst: list[float], lengths: list[int]) -> Generations:
@@ -68,7 +75,10 @@ def test_arms_differ_in_the_selection_alone(quick: bool) -> None:
     experiment = read_experiment(FOLDER / "lab.yaml", quick=quick)
     recipes = [experiment.recipe(arm, 0).model_dump() for arm in experiment.arms]
     for recipe in recipes:
-        assert (recipe["sampling"].pop("n") == 8) == ("of 32" not in recipe["name"])
+        _, _, responses = recipe["name"].partition(" of ")
+        assert recipe["sampling"].pop("n") == (
+            {"32": 9, "64": 10}.get(responses, 8) if quick else int(responses or 8)
+        )
         del recipe["name"], recipe["selection"]
     assert all(recipe == recipes[0] for recipe in recipes)
     assert recipes[0]["training"]["max_steps"] is not None
@@ -117,3 +127,71 @@ def test_shares_are_ratios_of_sums_with_prompts_as_clusters(study: ModuleType) -
     alone = study.share(above, below, ["p"] * 4)
     assert (alone.low, alone.high) == pytest.approx((0.75, 0.75), nan_ok=True)
     assert np.isnan(study.share([0, 0], [0, 0], ["p", "q"]).value)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_self_rip_arms_differ_in_questions_and_selection_alone(quick: bool) -> None:
+    experiment = read_experiment(FOLDER / "self_rip_lab.yaml", quick=quick)
+    recipes = [experiment.recipe(arm, 1).model_dump() for arm in experiment.arms]
+    sources = {recipe["problems"].pop("source") for recipe in recipes}
+    assert sources == {
+        f"runs/rip/written/1/{name}.parquet" for name in ("all", "random", "rip", "turned")
+    }
+    main = read_experiment(FOLDER / "lab.yaml").recipe("all", 1).model_dump()
+    for recipe in recipes:
+        if not quick:
+            assert recipe["training"] == main["training"]
+            assert recipe["sampling"] == main["sampling"]
+            assert recipe["rewards"] == main["rewards"]
+        del recipe["name"], recipe["selection"]
+    assert all(recipe == recipes[0] for recipe in recipes)
+
+
+def test_self_rips_filter_is_the_papers_without_a_gap_and_turned_round_with_one() -> None:
+    experiment = read_experiment(FOLDER / "self_rip_lab.yaml")
+    bounds = {arm: experiment.recipe(arm, 0).selection for arm in experiment.arms}
+    filters = {arm: set(rule.settings) for arm, rule in bounds.items() if rule.settings}
+    assert filters == {
+        "self-rip filtered": {"min_rejected_reward", "min_rejected_length"},
+        "turned filtered": {"max_rejected_reward", "max_rejected_length", "min_gap"},
+    }
+    for arm in ("self-rip", "turned"):
+        as_many = bounds[f"{arm} part"].as_many_as
+        assert as_many is not None
+        assert as_many.settings == bounds[f"{arm} filtered"].settings
+
+
+def test_the_recipe_of_self_rip_has_the_papers_settings() -> None:
+    recipe = read_recipe(FOLDER / "self_rip.yaml")
+    settings = recipe.iteration(1).selection.resolved().model_dump(exclude={"seed"})
+    assert settings == preset("rip-self-rip").settings.model_dump(exclude={"seed"})
+    first = read_recipe(FOLDER / "recipe.yaml")
+    assert recipe.new_problems is not None
+    assert recipe.new_problems.template_name == "self_rip"
+    assert recipe.problems.source == f"runs/{first.name}/iteration_1/pairs.parquet"
+    assert (recipe.model, recipe.sampling, recipe.rewards, recipe.training) == (
+        first.model, first.sampling, first.rewards, first.training,
+    )  # fmt: skip
+
+
+def test_the_writers_questions_are_as_spoilt_as_their_examples(writing: ModuleType) -> None:
+    """The shipped writer itself; what is spoilt, the pool says of examples, the reader of texts."""
+    pool = corrupted_pool(120, seed=9)
+    table = pool.set_column(1, "prompt", pa.array([plain(p) for p in pool["prompt"].to_pylist()]))
+    clean = pc.equal(table["kind"], "clean")
+    n, unreadable = 40, {}
+    for name, examples in (
+        ("clean", table.filter(clean)),
+        ("spoilt", table.filter(pc.invert(clean))),
+    ):
+        written, dropped = writing.write_questions(examples, n, 0)
+        assert 0 <= dropped < 0.34  # else there would be too few
+        assert written.num_rows == n
+        assert set(written["shown"].to_pylist()) == ({0} if name == "clean" else {4})
+        for row in written.to_pylist():
+            reading = read_chain(plain(row["prompt"]))
+            assert reading.fault == row["fault"]
+            assert (row["reference"] is None) == (row["fault"] is not None)
+        unreadable[name] = sum(f not in (None, "impossible") for f in written["fault"].to_pylist())
+    # Were both shares equal, so large a difference would come less than once in 10,000 times.
+    assert unreadable["spoilt"] - unreadable["clean"] > 0.45 * n

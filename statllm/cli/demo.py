@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from statllm.cli.common import console
-from statllm.cli.run import announce, metrics_table
+from statllm.cli.loop_progress import announce, metrics_table
 
 
 def demo(

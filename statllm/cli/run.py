@@ -1,72 +1,57 @@
-"""`statllm run`: a whole recipe."""
+"""`statllm run`: a whole recipe, of whatever kind."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from statllm.cli.common import console, table_of
+from statllm.errors import InputError
 
 
 def run(
     recipe: Annotated[Path, typer.Argument(help="YAML.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder; runs/NAME when left out.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of all that is made; default: see below."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Replaces the recipe's seed, of a loop or a training.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the settings and say what would be run.")
+    ] = False,
 ) -> None:
-    """Iterate sample -> score -> select -> train -> evaluate; the same command resumes.
+    """Run a recipe to its end; the same command resumes.
+
+    A key of the file says what it is: iterations a loop of sample, score, select, train and
+    evaluate; search journey learning; teacher a distillation; documents a set of questions; data
+    a training; phases several such files beside it, one after another.
+
+    Folder: runs/NAME by the recipe's name, of a set of questions by the file's; the model's of a
+    training, which the recipe names.
 
     Examples:
 
         statllm run statllm/lab/recipes/scpo.yaml -o runs/scpo
 
         statllm run my-recipe.yaml --seed 3
+
+        statllm run studies/distill/recipe.yaml --check
     """
-    from statllm.loop import run as run_recipe
-    from statllm.recipe import read_recipe
-    from statllm.report import write_report
+    from statllm.cli.common import console, printable
+    from statllm.cli.recipe_kinds import kind_of
 
-    overrides = {} if seed is None else {"seed": seed}
-    parsed = read_recipe(recipe, **overrides)
-    folder = output or Path("runs") / parsed.name
-    done = run_recipe(parsed, folder, listener=announce(parsed.name))
-    write_report([done], folder / "report.html")
-    console().print(metrics_table(done))
-    console().print(f"{folder / 'report.html'}")
-
-
-def announce(name: str) -> Any:
-    """Return a listener that prints one line per stage, with its time."""
-    import time
-
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    started = time.monotonic()
-
-    def listener(iteration: int, stage: str, state: str) -> None:
-        nonlocal started
-        if state == "start":
-            started = time.monotonic()
-            return
-        seconds = f"{time.monotonic() - started:.1f} s" if state == "done" else state
-        console.print(f"  {name}  iteration {iteration}  {stage:<9} {seconds}")
-
-    return listener
-
-
-def metrics_table(done: Any) -> Any:
-    """Return a run's accuracies and gains as a table for the terminal."""
-    from statllm.files import read_parquet
-    from statllm.results import format_p
-
-    rows = []
-    for row in read_parquet(done.folder / "metrics.parquet").to_pylist():
-        p = "" if row["log_p_value"] is None else f"p {format_p(row['log_p_value'])}"
-        interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
-        rows.append((row["name"], row["iteration"], f"{row['value']:.3f}", interval, row["n"], p))
-    columns = ("figure", "iteration", "value", "95 % interval", "n", "exact McNemar")
-    return table_of(done.recipe.name, columns, sorted(rows, key=lambda r: (r[0], r[1])))
+    kind = kind_of(recipe)
+    if seed is not None and not kind.seeded:
+        raise InputError(f"--seed: {recipe} is a {kind.name}, whose seeds stand in its parts")
+    outline = kind.outline(recipe, seed)
+    folder = output or outline.folder
+    if check:
+        out = console()
+        out.print(printable(f"{recipe}: a {kind.name}, into {folder}"))
+        for line in outline.lines:
+            out.print(printable(f"  {line}"))
+        return
+    kind.run(recipe, folder, seed)

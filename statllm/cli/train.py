@@ -14,6 +14,7 @@ from statllm.training import PreferenceSettings
 
 if TYPE_CHECKING:
     from statllm.training import TrainingSummary
+    from statllm.training_recipe import TrainingRecipe
 
 
 @with_settings(PreferenceSettings)
@@ -72,7 +73,10 @@ def train(
         for name, value in named.items():
             if value is not None:
                 raise InputError(f"{name} stands in the recipe {model}")
-        _say(*_from_recipe(Path(model), given))
+        from statllm.training_recipe import read_training_recipe
+
+        recipe = read_training_recipe(model, given)
+        _print(train_recipe(recipe, Path(recipe.output)))
         return
     if pairs is None or output is None:
         missing = "PAIRS" if pairs is None else "--output"
@@ -87,18 +91,16 @@ def train(
         held_out=held_out,
         curve=curve,
     )
-    _say(output, summary)
+    _print(said(output, summary))
 
 
-def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSummary, str]:
-    """Train as a recipe says."""
+def train_recipe(recipe: TrainingRecipe, output: Path) -> str:
+    """Train as a recipe says, and return what there is to say."""
     from statllm.stages import resolve_model
     from statllm.training import train_preference, train_sft
-    from statllm.training_recipe import read_training_recipe
 
-    recipe = read_training_recipe(path, changes)
     chosen = recipe.settings()
-    start, output = resolve_model(recipe.model), Path(recipe.output)
+    start = resolve_model(recipe.model)
     if isinstance(chosen, PreferenceSettings):
         reference = None if recipe.reference is None else resolve_model(recipe.reference)
         summary = train_preference(
@@ -112,23 +114,29 @@ def _from_recipe(path: Path, changes: dict[str, Any]) -> tuple[Path, TrainingSum
         )
     else:
         summary = train_sft(start, recipe.data, output, chosen, curve=recipe.curve)
-    return output, summary, "pairs" if recipe.kind == "preference" else "examples"
+    return said(output, summary, "pairs" if recipe.kind == "preference" else "examples")
 
 
-def _say(output: Path, summary: TrainingSummary, what: str = "pairs") -> None:
-    from statllm.training.folder import first_process
+def said(output: Path, summary: TrainingSummary, what: str = "pairs") -> str:
+    """Return what a training did, in lines."""
     from statllm.training.progress import held_out_text
 
-    if not first_process():
-        return
     dropped = "".join(f", {count} dropped ({reason})" for reason, count in summary.drops.items())
-    out = console()
-    out.print(f"{output}: {summary.n_pairs} {what}{dropped}, {summary.n_steps} steps")
+    lines = [f"{output}: {summary.n_pairs} {what}{dropped}, {summary.n_steps} steps"]
     if summary.n_held_out:
         kept = next(row for row in summary.curve.to_pylist() if row["step"] == summary.step)
-        out.print(
+        lines.append(
             f"weights of step {summary.step}; {summary.n_held_out} held-out pairs: "
             f"{held_out_text(kept)}"
         )
     if summary.speed is not None:
-        out.print(summary.speed.summary())
+        lines.append(summary.speed.summary())
+    return "\n".join(lines)
+
+
+def _print(text: str) -> None:
+    """Print once, however many processes train."""
+    from statllm.training.folder import first_process
+
+    if first_process():
+        console().print(text)

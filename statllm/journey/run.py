@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from statllm.files import read_json, sha256, write_json, write_text
+from statllm.files import write_text
 from statllm.journey.extract import extract
 from statllm.journey.pairs import journey_pairs
 from statllm.journey.policy import open_policy
@@ -16,6 +14,7 @@ from statllm.journey.recipe import Format, JourneyRecipe, PairsPhase, format_exa
 from statllm.journey.rewards import open_reward
 from statllm.journey.search import search
 from statllm.journey.tree import read_trees
+from statllm.phases import Phases, Plan
 from statllm.sampling.settings import SamplingSettings
 
 
@@ -40,24 +39,32 @@ def run_journey(
     InputError
         If something in the recipe can't be used.
     """
-    return _Run(recipe, Path(out), say).run()
+    import yaml
+
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
+    write_text(text, folder / "run.yaml")
+    return _Run(recipe, folder, Phases(folder, say)).run()
+
+
+def journey_plan(recipe: JourneyRecipe) -> list[str]:
+    """Return the names of the phases that `run_journey` runs, in order."""
+    plan = Plan()
+    _Run(recipe, Path(), plan).run()
+    return plan.names
 
 
 class _Run:
-    """One folder; a stage is done if its record fits what decides it."""
+    """What each phase reads, is decided by, and makes."""
 
-    def __init__(self, recipe: JourneyRecipe, out: Path, say: Callable[[str], None]) -> None:
-        self.recipe, self.out, self.say = recipe, out, say
+    def __init__(self, recipe: JourneyRecipe, out: Path, phases: Phases) -> None:
+        self.recipe, self.out, self.phases = recipe, out, phases
 
     def run(self) -> Path:
-        import yaml
-
         from statllm.stages import resolve_model
 
         recipe = self.recipe
-        self.out.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
-        write_text(text, self.out / "run.yaml")
         model = Path(resolve_model(recipe.model))
         if recipe.format is not None:
             model = self._format(model, recipe.format)
@@ -79,7 +86,7 @@ class _Run:
             )
             return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
 
-        self._stage("format", [start], phase.model_dump(), ["format"], make)
+        self.phases.run("format", [start], phase.model_dump(), ["format"], make)
         return self.out / "format"
 
     def _search(self, model: Path) -> Path:
@@ -98,7 +105,7 @@ class _Run:
             return f"{len(trees)} trees, {sum(tree.n_generated for tree in trees)} steps drawn"
 
         names = {"problems", "policy", "search", "reward"}
-        self._stage("search", [model], recipe.model_dump(include=names), ["trees.jsonl"], make)
+        self.phases.run("search", [model], recipe.model_dump(include=names), ["trees.jsonl"], make)
         return out
 
     def _long(self, start: Path, trees: Path) -> Path:
@@ -118,8 +125,8 @@ class _Run:
             return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
 
         settings = recipe.model_dump(include={"extract", "rewrite", "rewriting"})
-        self._stage("extract", [trees], settings, ["examples.parquet", "ledger.parquet"], take)
-        self._stage("sft", [start, examples], recipe.training.model_dump(), ["sft"], make)
+        self.phases.run("extract", [trees], settings, ["examples.parquet", "ledger.parquet"], take)
+        self.phases.run("sft", [start, examples], recipe.training.model_dump(), ["sft"], make)
         return self.out / "sft"
 
     def _dpo(self, start: Path, phase: PairsPhase) -> Path:
@@ -149,10 +156,12 @@ class _Run:
             return f"{done.n_pairs} of {done.n_input} pairs, {done.n_steps} steps"
 
         drawn = phase.model_dump(include={"problems", "sampling"})
-        self._stage("sample", [start], drawn, ["samples.parquet"], draw)
+        self.phases.run("sample", [start], drawn, ["samples.parquet"], draw)
         chosen = [phase.settings.model_dump(), self.recipe.scoring.model_dump()]
-        self._stage("pairs", [samples], chosen, ["pairs.parquet", "pairs-ledger.parquet"], choose)
-        self._stage("dpo", [start, pairs], phase.training.model_dump(), ["dpo"], make)
+        self.phases.run(
+            "pairs", [samples], chosen, ["pairs.parquet", "pairs-ledger.parquet"], choose
+        )
+        self.phases.run("dpo", [start, pairs], phase.training.model_dump(), ["dpo"], make)
         return self.out / "dpo"
 
     def _evaluate(self, phase: str, model: Path) -> None:
@@ -169,39 +178,14 @@ class _Run:
             sampling = self.recipe.policy.sampling
             table = evaluate(
                 model, load_problems(settings.problems), settings, self.recipe.scoring,
-                seed=sampling.seed, batch_size=sampling.batch_size,
-                max_new_tokens=sampling.max_new_tokens, work=self.out / f"{phase}.work",
+                seed=sampling.seed, sampling=sampling, work=self.out / f"{phase}.work",
             )  # fmt: skip
             write_parquet(table, self.out / name)
             return "; ".join(one.summary() for one in evaluation_metrics(table)[:3])
 
         decides = [settings.model_dump(), self.recipe.policy.sampling.model_dump()]
         decides.append(self.recipe.scoring.model_dump())
-        self._stage(f"evaluate-{phase}", [model], decides, [name], make)
-
-    def _stage(
-        self,
-        name: str,
-        inputs: list[Path],
-        settings: Any,
-        outputs: list[str],
-        make: Callable[[], str],
-    ) -> None:
-        """Make the outputs unless they are there and were made from exactly this."""
-        digests = [sha256(path) if path.exists() else f"name:{path}" for path in inputs]
-        key = hashlib.sha256(json.dumps([settings, digests], default=str).encode()).hexdigest()
-        record = self.out / f"{name}.json"
-        if record.is_file() and all((self.out / one).exists() for one in outputs):
-            known = read_json(record)
-            if known["key"] == key and known["outputs"] == self._digests(outputs):
-                self.say(f"{name}: done before")
-                return
-        line = make()
-        write_json({"key": key, "outputs": self._digests(outputs), "said": line}, record)
-        self.say(f"{name}: {line}")
-
-    def _digests(self, outputs: list[str]) -> dict[str, str]:
-        return {one: sha256(self.out / one) for one in outputs}
+        self.phases.run(f"evaluate-{phase}", [model], decides, [name], make)
 
 
 def open_rewriter(

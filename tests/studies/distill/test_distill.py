@@ -15,10 +15,11 @@ import pyarrow as pa
 import pytest
 
 from statllm.distill import compare_probe
+from statllm.distill.recipe import read_distill_recipe
+from statllm.distill.run import distill_plan
 from statllm.generations import Generations
 from statllm.lab import model_path
 from statllm.training import SFTSettings
-from statllm.training_recipe import read_training_recipe
 
 FOLDER = Path(__file__).parents[3] / "studies" / "distill"
 
@@ -44,14 +45,18 @@ def asked(study: ModuleType) -> ModuleType:
     return sys.modules["distill_answers"]
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-def test_the_stages_are_recipes_for_any_model(stage: int) -> None:
-    recipe = read_training_recipe(FOLDER / f"stage_{stage}.yaml")
-    assert recipe.kind == "sft"
-    assert isinstance(recipe.settings(), SFTSettings)
-    if stage == 2:
-        first = read_training_recipe(FOLDER / "stage_1.yaml")
-        assert recipe.model == first.output
+def test_the_recipe_has_what_the_paper_states() -> None:
+    recipe = read_distill_recipe(FOLDER / "recipe.yaml")
+    filters = recipe.filters
+    assert (filters.images, filters.proofs, filters.answers) == (True, True, "closed")
+    assert recipe.rewrite is not None
+    assert recipe.rewrite.template == "reformat_solution"  # which asks for a box
+    assert recipe.chains.right
+    assert isinstance(recipe.stage_1, SFTSettings)
+    plan = distill_plan(recipe)
+    assert plan.index("solutions") < plan.index("stage_1") < plan.index("stage_2")
+    assert recipe.evaluation is not None
+    assert recipe.evaluation.k > 1
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -1,48 +1,48 @@
 """Journey learning on the lab's problems: do texts with errors and their repair teach more?
 
 `python studies/journey/study.py` makes the policy of lab.yaml, its trees (exact and noisy process
-rewards), trains every arm with five seeds, and writes result.md, .json, .png and counts.json.
-`--quick` does it all with two seeds on few problems. What is there already isn't made again.
+rewards), trains every arm with five seeds, and writes result.md, .json, .png, interaction.md (does
+DPO's gain depend on the kind of SFT?), arms.md and counts.json. `--quick` does
+it all with two seeds on few problems. What is there already isn't made again.
 `python studies/journey/process_rewards.py` then looks at the process rewards on the same trees.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
-
-from statllm.experiment.report import markdown_table, write_result
-from statllm.experiment.scores import compare_scores
-from statllm.files import read_parquet, write_json, write_parquet
-from statllm.generations import Generations
-from statllm.journey import (
-    Extraction,
-    NoisyReward,
-    Tree,
-    extract,
-    journey_pairs,
-    read_trees,
-    search,
-)
-from statllm.journey.policy import open_policy
-from statllm.journey.recipe import JourneyRecipe, format_examples, read_journey_recipe
-from statllm.journey.repairs import repairs
-from statllm.lab import problems
-from statllm.lab.corrections import Course, teach_corrections
-from statllm.lab.steps import LabStepVerifier, check_solution, complaint_about
-from statllm.models import load_tokenizer
-from statllm.sampling import sample
-from statllm.scoring import score
-from statllm.training import train_preference, train_sft
-
 HERE = Path(__file__).parent
-FLIP = 0.2  # of verdicts, for the noisy process reward
+sys.path.insert(0, str(HERE))
+
+import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import torch  # noqa: E402
+from journey_dpo import interaction, preferred  # noqa: E402
+from journey_examples import FLIP, examples  # noqa: E402
+
+from statllm.experiment.report import markdown_table, write_result  # noqa: E402
+from statllm.experiment.scores import Result, compare_scores  # noqa: E402
+from statllm.files import read_parquet, write_json, write_parquet, write_text  # noqa: E402
+from statllm.generations import Generations  # noqa: E402
+from statllm.journey import NoisyReward, Tree, read_trees, search  # noqa: E402
+from statllm.journey.policy import open_policy  # noqa: E402
+from statllm.journey.recipe import (  # noqa: E402
+    JourneyRecipe,
+    format_examples,
+    read_journey_recipe,
+)
+from statllm.lab import problems  # noqa: E402
+from statllm.lab.corrections import Course, teach_corrections  # noqa: E402
+from statllm.lab.steps import LabStepVerifier, check_solution, complaint_about  # noqa: E402
+from statllm.models import load_tokenizer  # noqa: E402
+from statllm.sampling import sample  # noqa: E402
+from statllm.scoring import score  # noqa: E402
+from statllm.training import train_sft  # noqa: E402
+
 UNITS = {
     "sampled right": "share of answers", "greedy right": "share of problems",
     "majority right": "share of problems", "tokens": "tokens per sampled answer",
@@ -59,6 +59,11 @@ COMPARISONS = (
     ("journey + DPO", "journey"),
     ("shortcut", "format"),
     ("journey", "format"),
+    ("shortcut + DPO", "shortcut"),
+    ("journey + DPO", "journey + DPO, random sides"),
+    ("shortcut + DPO", "shortcut + DPO, random sides"),
+    ("journey + DPO, equal pairs", "journey + DPO"),
+    ("journey + DPO", "shortcut + DPO"),
 )
 
 
@@ -110,63 +115,6 @@ def grown(recipe: JourneyRecipe, model: Path, folder: Path, flip: float, seed: i
     return search(asked, policy, reward, recipe.search, path)
 
 
-def first(table: pa.Table, n: int, seed: int) -> pa.Table:
-    """Return `n` of the rows, drawn by the seed, in random order; all if there are fewer."""
-    order = np.random.default_rng([seed, 17]).permutation(table.num_rows)
-    return table.take(order[:n])
-
-
-def up_to_tokens(table: pa.Table, tokens: int, tokenizer: Any, seed: int) -> pa.Table:
-    """Return rows in random order until their responses hold so many tokens, again if need be."""
-    lengths = response_tokens(table, tokenizer)
-    rng = np.random.default_rng([seed, 23])
-    taken: list[int] = []
-    held = 0
-    while held < tokens:
-        for row in rng.permutation(table.num_rows):
-            if held >= tokens:
-                break
-            taken.append(int(row))
-            held += int(lengths[row])
-    return table.take(taken)
-
-
-def response_tokens(table: pa.Table, tokenizer: Any) -> np.ndarray[Any, Any]:
-    """Tokens of each response, without the one that ends it."""
-    return np.array([len(tokenizer(text)["input_ids"]) for text in table["response"].to_pylist()])
-
-
-def examples(
-    trees: dict[float, list[Tree]], recipe: JourneyRecipe, size: Size, seed: int, tokenizer: Any
-) -> tuple[dict[str, pa.Table], dict[str, Any]]:
-    """Return each arm's examples, and how many there were to choose from."""
-
-    def taken(flip: float, **changes: Any) -> Extraction:
-        return extract(trees[flip], recipe.extract.model_copy(update=changes))
-
-    exact = taken(0.0)
-    found = {"journey": first(exact.examples, size.examples, seed)}
-    chosen = set(found["journey"]["prompt_id"].to_pylist())
-    plain = taken(0.0, kind="shortcut").examples
-    same = [row for row, one in enumerate(plain["prompt_id"].to_pylist()) if one in chosen]
-    found["shortcut"] = plain.take(same)
-    whole = taken(0.0, kind="shortcut", require_trial=False, leaves="all").examples
-    one_each = taken(0.0, kind="shortcut", require_trial=False).examples
-    found["random shortcuts"] = first(one_each, found["journey"].num_rows, seed + 1000)
-    tokens = int(response_tokens(found["journey"], tokenizer).sum())
-    found["shortcut, equal tokens"] = up_to_tokens(whole, tokens, tokenizer, seed)
-    found["journey, noisy reward"] = first(taken(FLIP).examples, size.examples, seed)
-    drafts = [one for one in exact.drafts if one.tree.prompt_id in chosen]
-    found["journey, repairs only"] = repairs(drafts, tokenizer)
-    about = {
-        "seed": seed, **exact.counts(),
-        **{f"tokens, {arm}": int(response_tokens(table, tokenizer).sum())
-           for arm, table in found.items() if "response" in table.column_names},
-        **{f"examples, {arm}": table.num_rows for arm, table in found.items()},
-    }  # fmt: skip
-    return found, about
-
-
 def trained(recipe: JourneyRecipe, start: Path, table: pa.Table, out: Path, more: float) -> Path:
     """SFT-2; the arm with equal tokens has `more` examples, and takes so many more steps."""
     if not out.exists():
@@ -176,20 +124,6 @@ def trained(recipe: JourneyRecipe, start: Path, table: pa.Table, out: Path, more
         settings = recipe.training.model_copy(update={"max_steps": steps, "require_eos": ends})
         train_sft(start, table, out, settings, progress=False)
     return out
-
-
-def preferred(recipe: JourneyRecipe, start: Path, folder: Path) -> tuple[Path, int]:
-    """DPO on pairs of the model's own answers; the new model and the number of pairs."""
-    phase = recipe.pairs
-    assert phase is not None
-    pairs, out = folder / "pairs.parquet", folder / "journey + DPO"
-    if not pairs.exists():
-        asked = problems("train", phase.problems.n or 200, phase.problems.seed)
-        scored = score(Generations(sample(start, asked, phase.sampling, progress=False)))
-        journey_pairs(scored, phase.settings).write(pairs, folder / "pairs-ledger.parquet")
-    if not out.exists():
-        train_preference(start, pairs, out, phase.training, progress=False)
-    return out, read_parquet(pairs).num_rows
 
 
 def measured(model: Path, test: pa.Table, recipe: JourneyRecipe, out: Path) -> dict[str, Any]:
@@ -254,12 +188,13 @@ def main() -> None:
             settings = recipe.format.training
             train_sft(start, format_examples(recipe.format), model, settings, progress=False)
         trees = {flip: grown(recipe, model, folder, flip, seed) for flip in (0.0, FLIP)}
-        tables, about = examples(trees, recipe, size, seed, tokenizer)
+        tables, about = examples(trees, recipe, size.examples, seed, tokenizer)
         arms = {"format": model}
         for arm, table in tables.items():
             more = table.num_rows / tables["journey"].num_rows if "equal" in arm else 1.0
             arms[arm] = trained(recipe, model, table, folder / arm, more)
-        arms["journey + DPO"], about["pairs"] = preferred(recipe, arms["journey"], folder)
+        after, pairs = preferred(recipe, arms, folder, seed, tokenizer)
+        arms, about = arms | after, about | pairs
         for arm, path in arms.items():
             found = measured(path, test, recipe, folder / f"scores-{arm}.parquet")
             for name, values in found.items():
@@ -269,14 +204,32 @@ def main() -> None:
     stacked = {
         name: {arm: np.stack(rows) for arm, rows in arms.items()} for name, arms in scores.items()
     }
-    write_result(compare_scores(stacked, COMPARISONS, UNITS, name="journey"), options.output)
+    result = compare_scores(stacked, COMPARISONS, UNITS, name="journey")
+    write_result(result, options.output)
+    decided = {name: stacked[name] for name in ("sampled right", "greedy right")}
+    together = interaction(decided, UNITS)
+    write_result(together, options.output, stem="interaction", figure=False)
+    write_text(arms_page(result), options.output / "arms.md")
     write_json(counts, options.output / "counts.json")
-    page = markdown_table(
-        ("what", *(f"seed {row['seed']}" for row in counts)),
-        [(key, *(row.get(key, 0) for row in counts)) for key in counts[0] if key != "seed"],
-    )
-    print((options.output / "result.md").read_text(encoding="utf-8"))
-    print(page)
+    for name in ("result", "interaction", "arms"):
+        print((options.output / f"{name}.md").read_text(encoding="utf-8"))
+    keys = [key for key in counts[0] if key != "seed"]
+    head = ("what", *(f"seed {row['seed']}" for row in counts))
+    print(markdown_table(head, [(key, *(row.get(key, 0) for row in counts)) for key in keys]))
+
+
+def arms_page(result: Result) -> str:
+    """Every arm in a row: the first measure with its interval, the others' means."""
+    found = {(level.arm, level.measure): level.estimate for level in result.levels}
+    decides, *others = result.measures
+    rows = []
+    for arm in dict.fromkeys(level.arm for level in result.levels):
+        first = found[arm, decides]
+        cells = [
+            f"{found[arm, measure].value:.{1 + 2 * (measure != 'tokens')}f}" for measure in others
+        ]
+        rows.append([arm, f"{first.value:.3f} {first.interval():.3f}", *cells])
+    return markdown_table(("arm", decides, *others), rows) + "\n"
 
 
 if __name__ == "__main__":

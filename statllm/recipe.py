@@ -150,7 +150,7 @@ class Recipe(_Part):
     for that one, as the papers do with thresholds and temperatures.
     """
 
-    name: str
+    name: str = Field(description="Of the run, and of its folder in runs/.")
     model: str = Field(description="A model folder, a hub name, or 'lab'.")
     seed: int = Field(0, ge=0, description="Every other seed derives from this one.")
     problems: Problems

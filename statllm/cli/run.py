@@ -11,7 +11,7 @@ from statllm.errors import InputError
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="YAML.")],
+    recipe: Annotated[Path | None, typer.Argument(help="YAML.", show_default=False)] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of all that is made; default: see below."),
@@ -21,6 +21,9 @@ def run(
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only check the settings and say what would be run.")
+    ] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="List what the recipe of a loop can say.")
     ] = False,
 ) -> None:
     """Run a recipe to its end; the same command resumes.
@@ -39,10 +42,21 @@ def run(
         statllm run my-recipe.yaml --seed 3
 
         statllm run studies/distill/recipe.yaml --check
+
+        statllm run --keys
     """
     from statllm.cli.common import console, printable
     from statllm.cli.recipe_kinds import kind_of
 
+    if keys:
+        from statllm.cli.recipe_keys import recipe_keys
+
+        for key, default, about in recipe_keys():
+            told = f"{key} [{default}]" if default else key
+            console().print(printable(f"{told}  {about}"), highlight=False)
+        return
+    if recipe is None:
+        raise InputError("name a recipe (YAML); statllm run --keys lists what it can say")
     kind = kind_of(recipe)
     if seed is not None and not kind.seeded:
         raise InputError(f"--seed: {recipe} is a {kind.name}, whose seeds stand in its parts")

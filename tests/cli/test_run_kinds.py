@@ -226,3 +226,36 @@ def test_a_journey(tmp_path: Path) -> None:
     assert [head for head in heads if head in plan] == plan
     assert found.output.splitlines()[-1] == f"the last model is {tmp_path / 'out' / 'sft'}"
     assert run(path, "-o", tmp_path / "out").output.count("done before") == 3
+
+
+def test_every_key_of_a_recipe_is_listed_with_its_meaning() -> None:
+    """Against the resolved recipe itself: what run.yaml holds is what is listed."""
+    from statllm.recipe import make_recipe
+
+    result = CliRunner().invoke(app, ["run", "--keys"], env={"COLUMNS": "500"})
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.output.splitlines() if line.strip()]
+    listed = {line.split(" [")[0].split("  ")[0] for line in lines}
+    recipe = make_recipe(
+        {
+            "name": "x", "model": "lab", "problems": {"source": "lab:train"},
+            "new_problems": {"count": 1}, "thoughts": "tpo_generic", "selection": {"rule": "scpo"},
+            "extra": {}, "rewards": {"lab": {}}, "training": {},
+            "choice": {"problems": {"source": "lab:train"}},
+            "evaluation": {"problems": {"source": "lab:test"}}, "iterations": [{}],
+        }
+    )  # fmt: skip
+
+    def keys(value: object, path: str = "") -> set[str]:
+        if not isinstance(value, dict):
+            return {path}
+        return {path, *(k for name, v in value.items() for k in keys(v, f"{path}.{name}"))}
+
+    wanted = {key.lstrip(".") for key in keys(recipe.model_dump())} - {""}
+    assert wanted <= listed, wanted - listed
+    assert any(line.startswith("selection.settings (rip).max_gap [none]") for line in lines)
+
+
+def test_run_without_a_recipe_is_refused() -> None:
+    result = CliRunner().invoke(app, ["run"])
+    assert result.exit_code != 0

@@ -81,8 +81,8 @@ def test_arms_that_are_compared_take_equally_many_steps(quick: bool) -> None:
             return sum(recipe.iteration(k).training.max_steps or 0 for k in range(1, last + 1))
 
         for each in experiment.comparisons:
-            # A second iteration against the first: that is the question.
-            longer = each.iteration == 2 and each.against_iteration == 1
+            # Further iterations against the first ones: that is the question.
+            longer = (each.iteration or 1) > (each.against_iteration or 1)
             if each.against != "start" and not longer:
                 there = steps(each.against, each.against_iteration)
                 assert steps(each.arm, each.iteration) == there > 0
@@ -206,3 +206,91 @@ def test_change_of_log_probability_is_counted_from_the_same_batch(
     write_curve(other, (reference + 1).tolist(), nan)
     with pytest.raises(ValueError, match="irpo, seed 0: its first batch is not that of dpo"):
         irpo_study.curves(experiment, tmp_path)
+
+
+def test_gold_chains_are_right_and_of_the_other_arms_problems(
+    irpo_study: ModuleType, tmp_path: Path
+) -> None:
+    from statllm.scoring.answers import extract
+    from statllm.stages import load_problems
+
+    experiment = read_experiment(STUDIES / "irpo" / "lab.yaml", quick=True)
+    more = irpo_study.gold_chains(experiment, tmp_path)
+    for seed in experiment.seeds:
+        recipe, plain = more.recipe("gold chains", seed), more.recipe("irpo", seed)
+        drawn, same = load_problems(recipe.problems), load_problems(plain.problems)
+        for name in ("prompt_id", "prompt", "reference"):
+            assert drawn[name].to_pylist() == same[name].to_pylist()
+        for row in drawn.to_pylist():
+            assert extract(row["gold_response"]) == row["reference"]
+        assert recipe.iteration(1).selection.settings["gold"] == "last"
+        assert recipe.training == plain.training
+
+
+def test_written_problems_add_to_the_recipes_own(scpo_study: ModuleType) -> None:
+    experiment = read_experiment(STUDIES / "scpo" / "lab.yaml", quick=True)
+    more = scpo_study.with_new_problems(experiment)
+    recipe, plain = more.recipe("new problems", 1), more.recipe("scpo", 1)
+    assert recipe.new_problems is not None
+    assert recipe.new_problems.count == plain.problems.n
+    assert recipe.problems == plain.problems
+    assert more.recipe("more problems", 1).problems.n == 2 * (plain.problems.n or 0)
+    for other in ("new problems", "more problems"):
+        assert more.recipe(other, 1).training == plain.training
+
+
+def test_written_problems_are_counted_by_fault(
+    scpo_study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    from statllm.lab import problems
+
+    good = problems("train", 2)["prompt"].to_pylist()
+    names = ["own", "w1", "w2", "w3"]
+    place = tmp_path / "iteration_1"
+    place.mkdir()
+    written = pa.table(
+        {
+            "prompt_id": names,
+            "prompt": [good[0], good[1], "Q: Why?\nA:\n", "Q: Why not?\nA:\n"],
+            "written": [False, True, True, True],
+        }
+    )
+    pq.write_table(written, place / "problems.parquet")
+    ledger = pa.table({"prompt_id": names, "kept": [True, True, False, True]})
+    pq.write_table(ledger, place / "ledger.parquet")
+
+    class Folder:
+        def path(self, iteration: int, name: str) -> Path:
+            return tmp_path / f"iteration_{iteration}" / name
+
+    monkeypatch.setattr(scpo_study, "open_run", lambda *_: Folder())
+    experiment = read_experiment(STUDIES / "scpo" / "lab.yaml", seeds=[0, 1])
+    found = {row["problems"]: row for row in scpo_study.written_problems(experiment, tmp_path)}
+    assert {name: row["per seed"] for name, row in found.items()} == {
+        "the recipe's own": "1", "written, without a fault": "1", "written, no_question": "2",
+    }  # fmt: skip
+    assert found["written, no_question"]["kept by votes"].startswith("0.500 ")
+    assert found["written, without a fault"]["kept by votes"].startswith("1.000 ")
+
+
+def test_tried_steps_are_means_over_seeds(irpo_study: ModuleType, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    experiment = read_experiment(STUDIES / "irpo" / "lab.yaml", seeds=[0, 1])
+    for seed, (first, best) in enumerate([(0.4, 8), (0.6, 16)]):
+        place = tmp_path / "chosen step" / f"seed_{seed}"
+        (place / "iteration_1").mkdir(parents=True)
+        (place / "run.yaml").write_text(
+            (STUDIES.parent / "statllm" / "lab" / "recipes" / "scpo.yaml").read_text()
+        )
+        rows = [
+            {"step": 8, "value": first, "chosen": best == 8},
+            {"step": 16, "value": 0.5, "chosen": best == 16},
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), place / "iteration_1" / "steps.parquet")
+    lines = irpo_study.tried_steps(experiment, tmp_path).splitlines()
+    assert [line.split("|")[1:3] + line.split("|")[4:5] for line in lines[2:]] == [
+        [" 8 ", " 0.500 ", " 1 "], [" 16 ", " 0.500 ", " 1 "],
+    ]  # fmt: skip

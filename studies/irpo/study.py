@@ -1,8 +1,10 @@
 """IRPO in the lab: accuracy of its arms, and what training does to the responses it prefers.
 
-`python studies/irpo/study.py` trains the arms of lab.yaml with five seeds, and writes result.md,
+`python studies/irpo/study.py` trains the arms of lab.yaml and one with gold chains with five seeds,
+and writes result.md,
 result.json, result.png (differences of accuracy) and logps.md, logps.json, logps.png (the
-log-probability of chosen and rejected responses over training). `--quick` does it all with two
+log-probability of chosen and rejected responses over training) and steps.md (which number of steps
+was chosen). `--quick` does it all with two
 seeds on few problems.
 """
 
@@ -12,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from statllm.estimators.comparison import TEstimate, mean_estimate, t_test
-from statllm.experiment import Experiment, run_study
+from statllm.experiment import Comparison, Experiment, run_study
 from statllm.experiment.report import markdown_table
 from statllm.experiment.run import open_run
-from statllm.files import atomic, read_parquet, write_json, write_text
+from statllm.files import atomic, read_parquet, write_json, write_parquet, write_text
+from statllm.lab import problems
+from statllm.lab.world import careful_solution, generate
 from statllm.results import format_p
 
 HERE = Path(__file__).parent
@@ -26,6 +31,61 @@ ARMS = ("irpo", "dpo", "sft on chosen")
 SIDES = ("chosen", "rejected")
 LAST = 0.25  # share of the steps that the table is about
 Array = NDArray[np.float64]
+
+
+def gold_chains(experiment: Experiment, folder: Path) -> Experiment:
+    """Add an arm whose right responses include a careful solution of each problem.
+
+    Its problems are those of the other arms; the solution is the last of the right ones, so a pair
+    has it where K is larger than the number of right samples.
+    """
+    n = experiment.base["problems"]["n"]
+    for seed in experiment.seeds:
+        table = problems("train", n, seed)
+        solved = [careful_solution(problem) for problem, _ in zip(
+            generate("train", seed), range(n), strict=False
+        )]  # fmt: skip
+        write_parquet(
+            table.append_column("gold_response", pa.array(solved)), folder / f"gold-{seed}.parquet"
+        )
+    arm = {
+        "problems": {"source": str(folder.resolve() / "gold-{seed}.parquet")},
+        "selection": {"settings": {"gold": "last"}},
+    }
+    comparison = Comparison(
+        arm="gold chains",
+        against="irpo",
+        against_iteration=1,
+        claim="written solutions among the right ones help",
+    )
+    return experiment.model_copy(
+        update={
+            "arms": {**experiment.arms, "gold chains": arm},
+            "comparisons": (*experiment.comparisons, comparison),
+        }
+    )
+
+
+def tried_steps(experiment: Experiment, folder: Path) -> str:
+    """Accuracy on the held-out problems after so many steps, and how often it was chosen."""
+    tables = [
+        read_parquet(open_run(folder, "chosen step", seed).path(1, "steps.parquet")).to_pylist()
+        for seed in experiment.seeds
+    ]
+    rows = []
+    for tried in zip(*tables, strict=True):
+        values = [row["value"] for row in tried]
+        rows.append(
+            (
+                tried[0]["step"],
+                f"{np.mean(values):.3f}",
+                f"{mean_estimate(values).interval(0.95):.3f}",
+                sum(row["chosen"] for row in tried),
+            )
+        )
+    n = len(tables)
+    heads = ("steps", "held-out accuracy", f"interval over {n} seeds", "chosen (seeds)")
+    return markdown_table(heads, rows)
 
 
 def curves(experiment: Experiment, folder: Path) -> dict[tuple[str, str], Array]:
@@ -117,7 +177,7 @@ def draw(changes: dict[tuple[str, str], Array], path: Path) -> None:
 
 def main() -> None:
     """Run the study."""
-    experiment, folder = run_study(HERE / "lab.yaml", __doc__)
+    experiment, folder = run_study(HERE / "lab.yaml", __doc__, gold_chains)
     changes = curves(experiment, folder)
     found = at_the_end(changes)
     text = page(found, len(experiment.seeds), changes["dpo", "chosen"].shape[1])
@@ -130,7 +190,8 @@ def main() -> None:
         folder / "logps.json",
     )
     draw(changes, folder / "logps.png")
-    for name in ("result.md", "logps.md"):
+    write_text(tried_steps(experiment, folder) + "\n", folder / "steps.md")
+    for name in ("result.md", "logps.md", "steps.md"):
         print((folder / name).read_text(encoding="utf-8"))
 
 

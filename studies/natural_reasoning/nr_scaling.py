@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from nr_corpus import MODELS, judged, shown
+from nr_laws import draw, goodness, of_share, value_of
 
 from statllm.estimators.comparison import mean_estimate, t_test
 from statllm.estimators.multiplicity import holm
 from statllm.estimators.scaling import (
-    ScalingFit,
     curvature,
     reported_trend,
     scaling_difference,
     scaling_fit,
 )
 from statllm.experiment.report import markdown_table
-from statllm.files import atomic, read_parquet, write_parquet
+from statllm.files import read_parquet, write_parquet
 from statllm.generations import Generations
 from statllm.lab import careful_solution, problems
 from statllm.lab.documents import renamed
@@ -177,20 +177,28 @@ def page(
     scores = curves(folder, sizes, seeds, n_test, readable)
     logs = {name: scaling_fit(scores[name], sizes) for name in SETS}
     powers = {name: scaling_fit(scores[name], sizes, "power") for name in SETS}
-    draw(logs, folder / f"{place_of(folder, readable).name}.png")
+    bends = {name: curvature(scores[name], sizes) for name in SETS}
+    straight = holm([t_test(bend).log_p_value for bend in bends.values()])
+    drawn = powers if min(straight) < np.log(0.05) else logs
+    draw(drawn, folder / f"{place_of(folder, readable).name}.png")
     means = [
-        {"set": name, **{f"{n}": shown(m) for n, m in zip(sizes, logs[name].means, strict=True)}}
+        {
+            "set": name,
+            **{f"{n}": shown(of_share(m)) for n, m in zip(sizes, logs[name].means, strict=True)},
+        }
         for name in SETS
     ]
     laws = [
         {
             "set": name,
             "gain per doubling": shown(logs[name].parameters["gain per doubling"]),
-            "curvature": shown(curvature(scores[name], sizes)),
+            "curvature": shown(bends[name]),
+            "line, p (Holm)": format_p(float(log_p)),
             **{key: value_of(powers[name], key) for key in ("limit", "exponent")},
         }
-        for name in SETS
+        for name, log_p in zip(SETS, straight, strict=True)
     ]
+    fits = [goodness(name, fit) for name in SETS for fit in (logs[name], powers[name])]
     differences = []
     last = f"score at {sizes[-1]} examples"
     for other in SETS[1:]:
@@ -210,6 +218,7 @@ def page(
     tables = {
         "Accuracy by number of questions": means,
         "Laws": laws,
+        "Goodness of fit": fits,
         "Differences": compared,
         "Leaked problems": [contamination(folder, scores, sizes, seeds, n_test, readable)],
         "Published rows (binomial errors)": reported,
@@ -219,37 +228,3 @@ def page(
         parts.append(f"**{title}**")
         parts.append(markdown_table(list(rows[0]), [list(row.values()) for row in rows]))
     return "\n\n".join(parts) + "\n", tables
-
-
-def value_of(fit: ScalingFit, key: str) -> str:
-    """A parameter, or that it can't be told."""
-    found = fit.parameters[key]
-    return shown(found) if np.isfinite(found.se) else "not identified"
-
-
-def draw(fits: dict[str, ScalingFit], path: Path) -> None:
-    """Mean curves with intervals, and their log laws."""
-    from statllm.report.drawing import new_figure, style_of
-
-    with new_figure(size=(6.4, 4.0)) as (figure, axes):
-        for place, (name, fit) in enumerate(fits.items()):
-            style = style_of(place)
-            at = fit.sizes * 1.04 ** (place - 1)
-            limits = [mean.interval(0.95) for mean in fit.means]
-            axes.vlines(at, [i.low for i in limits], [i.high for i in limits], color=style.colour)
-            axes.plot(
-                at, [m.value for m in fit.means], style.marker, color=style.colour, label=name
-            )
-            line = np.geomspace(fit.sizes.min(), fit.sizes.max(), 30)
-            axes.plot(
-                line, [fit.predict(float(n)).value for n in line], color=style.colour,
-                linestyle=style.line, linewidth=1,
-            )  # fmt: skip
-        axes.set_xscale("log", base=2)
-        sizes = next(iter(fits.values())).sizes
-        axes.set_xticks(sizes, [f"{n:g}" for n in sizes])
-        axes.set_xlabel("questions trained on")
-        axes.set_ylabel("greedy accuracy, 95 % interval")
-        axes.legend(frameon=False)
-        with atomic(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")

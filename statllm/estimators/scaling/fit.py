@@ -67,6 +67,20 @@ class ScalingFit:
         value, gradient = _LAWS[self.law][1](self._fitted, self.sizes, n)
         return _linearised(self._scores, value, gradient, f"score at {n:g} examples")
 
+    def residuals(self) -> tuple[TEstimate, ...]:
+        """Return mean less law at each size, with errors: where the law doesn't fit.
+
+        Each is linearised as the parameters are. With one size more than parameters all of them
+        move together, and their tests say the same.
+        """
+        curve, found = _curve(self._scores), []
+        for j, size in enumerate(self.sizes):
+            value, gradient = _LAWS[self.law][1](self._fitted, self.sizes, float(size))
+            own = np.eye(len(self.sizes))[j] - gradient
+            name = f"residual at {size:g} examples"
+            found.append(_linearised(self._scores, float(curve[j]) - value, own, name))
+        return tuple(found)
+
     def to_rows(self, level: float = 0.95) -> list[dict[str, Any]]:
         """Return means and parameters as plain values."""
         rows = [

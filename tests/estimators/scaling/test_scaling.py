@@ -165,3 +165,39 @@ def test_the_power_law_s_intervals_cover() -> None:
             covered[name] += value in fit.parameters[name].interval()
     for name, count in covered.items():
         assert 0.90 <= count / runs <= 0.99, (name, count / runs)
+
+
+def test_residuals_are_those_of_each_seed_s_own_line() -> None:
+    scores = np.random.default_rng(11).normal(0.5, 0.1, (6, 4))
+    x = np.log2(SIZES)
+    own = np.stack([row - np.polyval(np.polyfit(x, row, 1), x) for row in scores])
+    for found, expected in zip(scaling_fit(scores, SIZES).residuals(), own.T, strict=True):
+        assert found.value == pytest.approx(expected.mean())
+        assert found.se == pytest.approx(expected.std(ddof=1) / np.sqrt(6))
+
+
+def test_residuals_of_the_power_law_move_as_refits_say() -> None:
+    rng = np.random.default_rng(12)
+    scores = 0.8 - 0.5 * (SIZES / 25) ** -0.7 + rng.normal(0, 0.01, (5, 4))
+    fit = scaling_fit(scores, SIZES, "power")
+    found = fit.residuals()
+    assert sum(one.value**2 for one in found) == pytest.approx(4 * fit.rms**2)
+    # The infinitesimal jackknife, by refitting with one seed a little heavier.
+    step, moved = 1e-4, []
+    for seed in range(5):
+        weight = np.ones(5)
+        weight[seed] += step
+        curve = np.average(scores, axis=0, weights=weight)
+        again = scaling_fit(np.stack([curve, curve]), SIZES, "power").residuals()
+        moved.append([(a.value - b.value) / step for a, b in zip(again, found, strict=True)])
+    for place, one in enumerate(found):
+        influence = 5 * np.array(moved)[:, place]
+        assert one.se == pytest.approx(np.sqrt((influence**2).sum() / (5 * 4)), rel=0.02)
+
+
+def test_residuals_find_a_curve_that_no_line_is() -> None:
+    curve = 0.02 + 0.4 * (SIZES / 25) ** -2.5
+    scores = crossed_scores(np.random.default_rng(13), curve, 8, 200)
+    line, power = (scaling_fit(scores, SIZES, law).residuals() for law in ("log", "power"))
+    assert min(t_test(one).p_value for one in line) < 0.001
+    assert min(t_test(one).p_value for one in power) > 0.01

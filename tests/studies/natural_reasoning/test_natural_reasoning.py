@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,11 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from statllm.estimators.scaling import scaling_fit
 from statllm.experiment import read_experiment
+from statllm.files import read_yaml
 from statllm.lab import problems
 from statllm.lab.author import CHECK, COMPOSE, RATE, Course, tasks
 from statllm.lab.reading import read_problem
 from statllm.recipe import read_recipe
+from statllm.results import Interval
 from statllm.sampling.prompts import load_template
 from statllm.sampling.prompts.question_set_settings import read_question_set_recipe
 
@@ -34,6 +38,29 @@ def parts() -> tuple[ModuleType, ModuleType]:
     return nr_corpus, nr_scaling
 
 
+def test_the_law_that_fits_is_told_from_the_one_that_does_not(
+    parts: tuple[ModuleType, ModuleType], tmp_path: Path
+) -> None:
+    laws = sys.modules["nr_laws"]
+    sizes = np.array([25, 50, 100, 200])
+    rng = np.random.default_rng(0)
+    curve = 0.02 + 0.36 * (sizes / 25) ** -2.5
+    scores = rng.random((5, 4, 400)) < curve[None, :, None]
+    line, power = (scaling_fit(scores, sizes, law) for law in ("log", "power"))
+    first, second = (laws.goodness("clean", fit) for fit in (line, power))
+    assert float(first["rms"]) > 5 * float(second["rms"])
+    assert float(first["p (Holm)"].strip("= ")) < 0.001 < float(second["p (Holm)"].strip("= "))
+    # An accuracy near 0 has no interval below 0, and its upper end is as it was.
+    last = power.means[-1]
+    wide = replace(last, interval_of=lambda level: Interval(-0.2, 0.3, level, "wide"))
+    assert laws.of_share(wide).interval(0.95).low == 0
+    assert laws.of_share(wide).interval(0.95).high == 0.3
+    laws.draw({"line": line, "power": power}, tmp_path / "laws.png")
+    assert (tmp_path / "laws.png").stat().st_size > 5_000
+    few = scaling_fit(scores[:, :3], sizes[:3], "power")
+    assert laws.goodness("few", few)["p (Holm)"] == "-"
+
+
 @pytest.fixture(scope="module")
 def made(parts: tuple[ModuleType, ModuleType], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("natural_reasoning")
@@ -42,7 +69,10 @@ def made(parts: tuple[ModuleType, ModuleType], tmp_path_factory: pytest.TempPath
 
 
 def test_the_recipes_have_what_the_paper_states() -> None:
-    recipe = read_recipe(FOLDER / "recipe.yaml")
+    whole = read_yaml(FOLDER / "recipe.yaml", "a recipe")
+    assert whole["phases"] == ["questions.yaml", "training.yaml"]
+    recipe = read_recipe(FOLDER / "training.yaml")
+    assert recipe.problems.source == "questions/questions.parquet"  # of the first phase
     chosen = recipe.iteration(1)
     assert (recipe.sampling.n, chosen.selection.rule) == (32, "self-score")
     assert chosen.selection.settings["min_chosen"] == 0

@@ -1,9 +1,9 @@
 """ScPO in the lab: accuracy of its arms, and what votes know about correctness.
 
-`python studies/scpo/study.py` trains the arms of lab.yaml and a semi-supervised one with five
-seeds, and writes result.md, result.json, result.png (differences of accuracy) and votes.md,
-votes.json (votes against correctness, accuracy of the pairs). `--quick` does it all with two seeds
-on few problems.
+`python studies/scpo/study.py` trains the arms of lab.yaml, a semi-supervised one and one with
+written problems with five seeds, and writes result.md, result.json, result.png (differences of
+accuracy) and votes.md, votes.json (votes against correctness, accuracy of the pairs). `--quick`
+does it all with two seeds on few problems.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from statllm.experiment.run import open_run
 from statllm.files import read_parquet, write_json, write_parquet, write_text
 from statllm.generations import Generations
 from statllm.lab import problems
+from statllm.lab.chains import read_chain
+from statllm.lab.prompt_writer import asked, plain
 from statllm.selection import ScpoSettings, scpo
 
 HERE = Path(__file__).parent
 POOL = 2000  # problems of the semi-supervised arm, of which each seed draws some
 THRESHOLDS = (0.1, 0.25, 0.375, 0.5, 0.625, 0.7)
 VOTERS = (2, 4, 8)
+WRITER = HERE.parent / "rip" / "model" / "writer"  # goes on with lists of questions
 Row = dict[str, Any]
 
 
@@ -54,6 +57,65 @@ def semi_supervised(experiment: Experiment, folder: Path) -> Experiment:
             "comparisons": (*experiment.comparisons, comparison),
         }
     )
+
+
+def with_new_problems(experiment: Experiment) -> Experiment:
+    """Add an arm that trains on problems written after its own, as many again, and comparisons."""
+    arm = {
+        "new_problems": {
+            "model": str(WRITER),
+            "count": experiment.base["problems"]["n"],
+            "template": "completion",
+            "chat": False,
+            "form": asked("{question}"),
+            "sampling": {"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 80},
+        }
+    }
+    claims = {
+        "scpo": "problems written after the first ones help",
+        "more problems": "as much as real ones do",
+    }
+    comparisons = [
+        Comparison(arm="new problems", against=other, claim=claim)
+        for other, claim in claims.items()
+    ]
+    return experiment.model_copy(
+        update={
+            "arms": {**experiment.arms, "new problems": arm},
+            "comparisons": (*experiment.comparisons, *comparisons),
+        }
+    )
+
+
+def more_arms(experiment: Experiment, folder: Path) -> Experiment:
+    """Add the arms that need files."""
+    return with_new_problems(semi_supervised(experiment, folder))
+
+
+def written_problems(experiment: Experiment, folder: Path) -> list[Row]:
+    """What was written, by what is wrong with it, and what of it ScPO trains on."""
+    groups: dict[str, list[tuple[str, bool]]] = {}
+    for seed in experiment.seeds:
+        run = open_run(folder, "new problems", seed)
+        table = read_parquet(run.path(1, "problems.parquet"))
+        ledger = read_parquet(run.path(1, "ledger.parquet"))
+        kept = dict(zip(ledger["prompt_id"].to_pylist(), ledger["kept"].to_pylist(), strict=True))
+        for name, prompt, new in zip(
+            *(table[column].to_pylist() for column in ("prompt_id", "prompt", "written")),
+            strict=True,
+        ):
+            fault = read_chain(plain(prompt)).fault if new else None
+            group = f"written, {fault or 'without a fault'}" if new else "the recipe's own"
+            groups.setdefault(group, []).append((name, kept[name]))
+    n = len(experiment.seeds)
+    return [
+        {
+            "problems": group,
+            "per seed": f"{len(rows) / n:.0f}",
+            "kept by votes": shown([k for _, k in rows], np.ones(len(rows)), [r for r, _ in rows]),
+        }
+        for group, rows in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def first(experiment: Experiment, folder: Path, arm: str, name: str) -> list[Any]:
@@ -197,12 +259,13 @@ def table(rows: list[Row]) -> str:
 
 def main() -> None:
     """Run the study."""
-    experiment, folder = run_study(HERE / "lab.yaml", __doc__, semi_supervised)
+    experiment, folder = run_study(HERE / "lab.yaml", __doc__, more_arms)
     scored = first(experiment, folder, "scpo", "scores.parquet")
     rated = first(experiment, folder, "noisy rater", "rewards.parquet")
     known = [knowledge(f"votes of {k}", answered(scored, k)) for k in VOTERS]
     known.append(knowledge("noisy rater, 8", answered(rated, 8, "reward")))
     by_threshold, by_arm = qualities(experiment, folder)
+    written = written_problems(experiment, folder)
     parts = [
         "Intervals: 95 %, prompts resampled or clustered (what one prompt has under several seeds "
         "is one cluster). Samples without an answer are left out.",
@@ -212,9 +275,11 @@ def main() -> None:
         table(by_threshold),
         "**Pairs that the arms were trained on**",
         table(by_arm),
+        "**Written problems**",
+        table(written),
     ]
     write_text("\n\n".join(parts) + "\n", folder / "votes.md")
-    figures = {"votes": known, "thresholds": by_threshold, "arms": by_arm}
+    figures = {"votes": known, "thresholds": by_threshold, "arms": by_arm, "written": written}
     write_json(figures, folder / "votes.json")
     for name in ("result.md", "votes.md"):
         print((folder / name).read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import statllm
 
 ROOT = Path(statllm.__file__).parent
 LAYERS = [
-    {"errors", "files", "ledger", "phases", "_version", "versions", "gpu_memory"},
+    {"errors", "files", "ledger", "phases", "settings_file", "_version", "versions", "gpu_memory"},
     {"results", "ragged"},
     {"estimators"},
     {"generations", "_formats", "_validate", "pairs"},

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from statllm.cli.recipe_kinds import Kind, Outline, kind_of
 from statllm.errors import InputError
 from statllm.files import read_yaml, write_text
+from statllm.settings_file import read_settings
 
 
 class PhasesRecipe(BaseModel):
@@ -74,13 +75,7 @@ def placed(content: Any, folder: Path, earlier: list[str]) -> Any:
 
 def _read(path: Path) -> tuple[str, list[tuple[Path, Kind]]]:
     """The name, and each phase's file and kind."""
-    try:
-        recipe = PhasesRecipe.model_validate(read_yaml(path, "a recipe"))
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(map(str, first["loc"]))
-        message = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise InputError(f"{path}: key '{key}': {message}") from error
+    recipe = read_settings(PhasesRecipe, path)
     files = [path.parent / name for name in recipe.phases]
     stem, times = Counter(file.stem for file in files).most_common(1)[0]
     if times > 1:

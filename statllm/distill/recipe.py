@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from statllm.distill.chains import ChainSettings
 from statllm.distill.filters import ProblemFilters
 from statllm.distill.reformat import ReformatSettings
-from statllm.errors import InputError
-from statllm.files import read_yaml
 from statllm.recipe import Evaluation, Problems
 from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.settings import ScoringSettings
+from statllm.settings_file import read_settings
 from statllm.training.settings import SFTSettings
 
 
@@ -81,13 +80,4 @@ def read_distill_recipe(path: str | Path) -> DistillRecipe:
     InputError
         If the file isn't YAML, or a key is unknown, missing or has a wrong value: it is named.
     """
-    content = read_yaml(path, "a recipe")
-    try:
-        return DistillRecipe.model_validate(content)
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "there is no such key"
-        raise InputError(f"{path}: key '{key}': {message}") from error
+    return read_settings(DistillRecipe, path)

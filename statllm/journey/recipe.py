@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from statllm.errors import InputError
-from statllm.files import existing_file, read_yaml
+from statllm.files import existing_file
 from statllm.journey.extract import ExtractSettings
 from statllm.journey.pairs import JourneyPairsSettings
 from statllm.journey.rewards import RewardSettings
@@ -16,6 +15,7 @@ from statllm.journey.search import SearchSettings
 from statllm.recipe import Evaluation, Problems
 from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.settings import ScoringSettings
+from statllm.settings_file import read_settings
 from statllm.training.settings import PreferenceSettings, SFTSettings
 
 if TYPE_CHECKING:
@@ -82,14 +82,7 @@ def read_journey_recipe(path: str | Path) -> JourneyRecipe:
     InputError
         If the file isn't YAML, or a key is unknown, missing or has a wrong value: it is named.
     """
-    content = read_yaml(path, "a recipe")
-    try:
-        return JourneyRecipe.model_validate(content)
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: key '{key}': {message}") from error
+    return read_settings(JourneyRecipe, path)
 
 
 def format_examples(phase: Format) -> pa.Table | Path:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from statllm.errors import InputError
-from statllm.files import read_yaml
 from statllm.sampling.settings import SamplingSettings
+from statllm.settings_file import read_settings
 
 
 class _Part(BaseModel):
@@ -118,13 +117,4 @@ def read_question_set_recipe(path: str | Path, **overrides: Any) -> QuestionSetR
     InputError
         If the file isn't YAML, or a key is unknown, missing or has a wrong value.
     """
-    content = read_yaml(path, "a recipe")
-    try:
-        return QuestionSetRecipe.model_validate({**content, **overrides})
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "there is no such key"
-        raise InputError(f"{path}: {f'{key}: ' if key else ''}{message}") from error
+    return read_settings(QuestionSetRecipe, path, **overrides)

@@ -147,7 +147,7 @@ def test_only_questions_near_the_seeds(files: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"colour": 1}, "colour: there is no such key"),
+        ({"colour": 1}, "colour.: there is no such key"),
         ({"rubric": None, "gate": {"total": 5}}, "a gate needs a rubric"),
         ({"wrap": "Q:"}, "wrap needs"),
         ({"near_duplicates": {"threshold": 2}}, "near_duplicates.threshold"),

@@ -28,7 +28,7 @@ test-vllm: .venv-vllm/installed
 test-vllm-ci: .venv-vllm/installed
 	$(VLLM_TESTS) -m vllm_ci
 
-# The papers' systems in the lab: two hours or more on two cores; quick: each end to end in about a
+# The papers' systems in the lab: about three hours of one core; quick: each end to end in about a
 # minute.
 STUDIES := scpo irpo tpo rip lift natural_reasoning journey distill criteria overview reanalysis
 studies: .venv/installed

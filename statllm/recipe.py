@@ -20,6 +20,7 @@ from statllm.scoring.judges.settings import JudgeSettings
 from statllm.scoring.settings import ScoringSettings
 from statllm.selection import RULES, RuleSettings, settings_of
 from statllm.selection.lift import LiftSettings
+from statllm.settings_file import key_of
 from statllm.training.settings import PreferenceSettings
 
 
@@ -315,7 +316,7 @@ def _validate_call(call: Any, place: str = "") -> Any:
     except ValidationError as error:
         # An unknown key comes first: it is what a missing one was meant to be.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join([*([place] if place else []), *map(str, first["loc"])])
+        key = key_of([*([place] if place else []), *first["loc"]])
         if first["type"] == "extra_forbidden":
             raise InputError(f"unknown key '{key}'") from error
         if first["type"] == "missing":

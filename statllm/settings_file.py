@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,9 +49,24 @@ def read_settings(
         return kind.model_validate({**content, **overrides})
     except ValidationError as error:
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(map(str, first["loc"]))
+        key = key_of(first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "there is no such key"
         place = f"key '{key}': " if key else ""
         raise InputError(f"{path}: {place}{message}") from error
+
+
+def key_of(place: Sequence[str | int]) -> str:
+    """Return a key with the parts that it is in, as pydantic places an error.
+
+    Of a value that may be of several types, pydantic names the type that it was tried as.
+
+    Examples
+    --------
+    >>> key_of(("choice", "every", "literal['epoch']")), key_of(("iterations", 0, "sampling"))
+    ('choice.every', 'iterations.0.sampling')
+    """
+    tried = {"int", "float", "bool", "str"}
+    parts = [str(part) for part in place]
+    return ".".join(p for p in parts if p not in tried and not p.startswith("literal["))

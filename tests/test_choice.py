@@ -158,7 +158,7 @@ def test_a_choice_goes_on_from_what_was_measured(
     ("change", "words"),
     [
         ({"choice": {"problems": HELD_OUT, "every": 0}}, "every must be at least 1, or 'epoch'"),
-        ({"choice": {"problems": HELD_OUT, "every": "day"}}, "key 'choice.every"),
+        ({"choice": {"problems": HELD_OUT, "every": "day"}}, "key 'choice.every':"),
         ({"choice": {"problems": HELD_OUT, "by": "luck"}}, "key 'choice.by'"),
         ({"choice": {"problems": HELD_OUT, "by": "reward"}}, "the recipe lacks rewards"),
         ({"choice": {"by": "vote_share"}}, "key 'choice.problems' is missing"),

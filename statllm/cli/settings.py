@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from statllm.errors import InputError
+from statllm.settings_file import key_of
 
 
 def with_settings(
@@ -67,7 +68,7 @@ def validated(kind: type[BaseModel], given: dict[str, Any]) -> Any:
         message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:  # several settings together
             raise InputError(message) from error
-        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
+        option = "--" + key_of(first["loc"]).replace("_", "-")
         raise InputError(f"{option}: {message}, got {first['input']!r}") from error
 
 

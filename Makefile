@@ -29,7 +29,7 @@ test-vllm-ci: .venv-vllm/installed
 	$(VLLM_TESTS) -m vllm_ci
 
 # The papers' systems in the lab: about three hours of one core; quick: each end to end in about a
-# minute.
+# minute or two.
 STUDIES := scpo irpo tpo rip lift natural_reasoning journey distill criteria overview reanalysis
 studies: .venv/installed
 	for name in $(STUDIES); do $(BIN)/python studies/$$name/study.py -o runs/$$name || exit 1; done

@@ -205,3 +205,46 @@ def test_an_experiments_seeds_hold_out_their_own_problems() -> None:
         recipe = experiment.recipe("a", seed)
         assert recipe.choice is not None
         assert recipe.problems.seed == recipe.choice.problems.seed == seed
+
+
+def test_a_kill_between_the_trial_and_its_record_costs_the_trial_alone(
+    kept: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from statllm.stages import choose
+
+    copy = Run(tmp_path / "run", kept.recipe)
+    shutil.copytree(kept.folder, copy.folder)
+    wanted = sha256(copy.path(1, "steps.parquet"))
+    copy.path(1, "choose.json").unlink()
+    genuine = choose.write_json
+
+    def killed(value: Any, path: Path) -> None:
+        if path.name == "trial.json":
+            raise KeyboardInterrupt
+        genuine(value, path)
+
+    monkeypatch.setattr(choose, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        execute(copy, 1, "choose")
+    assert copy.path(1, "choose.work/model").is_dir()
+    monkeypatch.setattr(choose, "write_json", genuine)
+    execute(copy, 1, "choose")
+    assert sha256(copy.path(1, "steps.parquet")) == wanted
+
+
+def test_rewards_that_are_missing_are_left_out() -> None:
+    import pyarrow as pa
+
+    from statllm.generations import Generations
+    from statllm.stages.choose import _values
+
+    def rated(rewards: list[list[float | None]]) -> Generations:
+        ids = [str(i) for i in range(len(rewards))]
+        return Generations(pa.table({"prompt_id": ids, "reward": rewards}))
+
+    some = rated([[1.0, None], [float("nan"), None], [2.0, 4.0]])
+    assert _values("reward", some).tolist() == [1.0, 3.0]
+    with pytest.raises(InputError, match="no response to choice.problems got one"):
+        _values("reward", rated([[None], [float("nan")]]))

@@ -72,6 +72,19 @@ def test_new_problems_have_the_form_and_a_ledger(use: str, tmp_path: Path) -> No
     assert list(samples.prompt_ids) == table["prompt_id"].to_pylist()
 
 
+def test_problems_of_an_earlier_run_can_be_the_examples(tmp_path: Path) -> None:
+    first = written(tmp_path / "first")
+    source = str(first.path(1, "problems.parquet"))
+    recipe = make_recipe({**BASE, "problems": {"source": source}, "new_problems": NEW})
+    again = Run(tmp_path / "again", recipe)
+    execute(again, 1, "write")
+    table = read_parquet(again.path(1, "problems.parquet"))
+    before = read_parquet(first.path(1, "problems.parquet")).num_rows
+    assert table.column_names.count("written") == 1
+    assert sum(table["written"].to_pylist()) == table.num_rows - before > 0
+    assert len(set(table["prompt_id"].to_pylist())) == table.num_rows
+
+
 def test_a_whole_run_trains_on_what_was_written(tmp_path: Path) -> None:
     recipe = make_recipe({**BASE, "new_problems": NEW})
     done = run(recipe, tmp_path, isolate=False)
@@ -93,7 +106,8 @@ def test_examples_are_shown_without_the_form() -> None:
 def test_messages_stay_messages() -> None:
     kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     questions = pa.table({"prompt_id": ["x"], "prompt": ["Why?"]})
-    asked = NewProblems(count=1).asked(questions, kind, 2)
+    seeds = pa.table({"prompt_id": ["s"], "prompt": pa.array([[]], kind)})
+    asked = NewProblems(count=1).asked(questions, seeds, 2)
     assert asked.to_pylist() == [
         {"prompt_id": "written-2-x", "prompt": [{"role": "user", "content": "Why?"}]}
     ]

@@ -94,22 +94,25 @@ class NewProblems(BaseModel):
                 texts[place] = text[len(before) : len(text) - len(after)]
         return pa.table({"prompt_id": given.column("prompt_id"), "prompt": pa.array(texts)})
 
-    def asked(self, questions: pa.Table, kind: pa.DataType, iteration: int) -> pa.Table:
-        """Return new questions as prompts of a type: text, or messages.
+    def asked(self, questions: pa.Table, seeds: pa.Table, iteration: int) -> pa.Table:
+        """Return new questions as prompts like the seeds': text, or messages.
 
         Parameters
         ----------
         questions : pyarrow.Table
             Of `statllm.sampling.prompts.generate_questions`.
-        kind : pyarrow.DataType
-            Of the recipe's prompts.
+        seeds : pyarrow.Table
+            The recipe's problems.
         iteration : int
-            Becomes a part of each prompt_id.
+            Becomes a part of each prompt_id, which none of the seeds has.
         """
-        form = self.form or _QUESTION
+        form, kind = self.form or _QUESTION, seeds.schema.field("prompt").type
         texts = [form.replace(_QUESTION, text) for text in questions["prompt"].to_pylist()]
         prompts: list[Any] = list(texts)
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             prompts = [[{"role": "user", "content": text}] for text in texts]
-        names = [f"written-{iteration}-{name}" for name in questions["prompt_id"].to_pylist()]
+        start, taken = f"written-{iteration}", set(seeds["prompt_id"].to_pylist())
+        while any(name.startswith(f"{start}-") for name in taken):  # written by an earlier run
+            start += "+"
+        names = [f"{start}-{name}" for name in questions["prompt_id"].to_pylist()]
         return pa.table({"prompt_id": names, "prompt": pa.array(prompts, kind)})

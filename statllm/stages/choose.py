@@ -20,7 +20,7 @@ from statllm.results import Estimate
 from statllm.stages.problems import load_problems, problem_file
 from statllm.stages.reward import rated, rater
 from statllm.stages.run_folder import Run
-from statllm.stages.stage import Inputs, Stage, thoughts_of
+from statllm.stages.stage import OF_EVALUATION, Inputs, Stage, thoughts_of
 
 if TYPE_CHECKING:
     from statllm.generations import Generations
@@ -55,12 +55,12 @@ def _choose(run: Run, iteration: int) -> dict[str, int]:
             f"{iteration}: no pair is left to train on"
         )
     work = _work(run, iteration)
-    trial = work / "model"
-    if not trial.exists():
+    trial, about = work / "model", work / "trial.json"
+    if not about.exists():  # written last: a model without it may lack steps
         training = settings.training.model_copy(update={"keep_every": choice.every})
         made = train_preference(run.model(iteration - 1), rest, trial, training, curve=work / CURVE)
-        write_json({"pairs": made.n_pairs}, work / "trial.json")
-    n_pairs = read_json(work / "trial.json")["pairs"]
+        write_json({"pairs": made.n_pairs}, about)
+    n_pairs = read_json(about)["pairs"]
     folders = {int(path.name.removeprefix("step_")): path for path in kept_steps(trial)}
     figures = {step: _figure(run, iteration, folders[step], problems, work) for step in folders}
     # the first of several that are equally good: the least training
@@ -140,8 +140,11 @@ def _values(by: str, answers: Generations) -> FloatArray:
     A problem without any vote counts as 0, one without a known answer not at all.
     """
     if by == "reward":
-        rows = [[r for r in row if r is not None] for row in answers.column("reward").to_pylist()]
-        return np.array([np.mean(row) for row in rows if row])
+        rows = answers.column("reward").to_pylist()
+        known = [[r for r in row if r is not None and np.isfinite(r)] for row in rows]
+        if not any(known):
+            raise InputError("choice.by is reward, but no response to choice.problems got one")
+        return np.array([np.mean(row) for row in known if row])
     if by != "vote_share" and not _known(answers).any():
         raise InputError(
             f"choice.by is {by}, but choice.problems have no references; vote_share needs none"
@@ -186,7 +189,7 @@ def _settings(run: Run, iteration: int) -> dict[str, Any]:
         "training": settings.training.model_dump(),
         "choice": settings.choice.model_dump(),
         "evaluation": recipe.evaluation.model_dump(exclude={"problems"}),
-        "sampling": recipe.sampling.model_dump(),
+        "sampling": recipe.sampling.model_dump(exclude=OF_EVALUATION),
         "scoring": recipe.scoring.model_dump(),
         "seed": recipe.derived_seed(iteration, "choose"),
         **thoughts_of(run),

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from statllm.files import write_parquet
-from statllm.sampling.settings import CALL_SETTINGS
 from statllm.stages.problems import load_problems, problem_file
 from statllm.stages.run_folder import Run
-from statllm.stages.stage import Stage, always, thoughts_of
-
-#: What the evaluation has settings of its own for, and what says how a server is called.
-SAMPLED_OTHERWISE = {"n", "temperature", "top_p", "seed", "stop", *CALL_SETTINGS}
+from statllm.stages.stage import OF_EVALUATION, Stage, always, thoughts_of
 
 
 def _evaluate(run: Run, iteration: int) -> dict[str, int]:
@@ -35,7 +31,7 @@ EVALUATE = Stage(
         "evaluation": run.recipe.evaluation.model_dump(),
         "scoring": run.recipe.scoring.model_dump(),
         "seed": run.recipe.derived_seed(0, "evaluate"),
-        "sampling": run.recipe.sampling.model_dump(exclude=SAMPLED_OTHERWISE),
+        "sampling": run.recipe.sampling.model_dump(exclude=OF_EVALUATION),
         **thoughts_of(run),
     },
     always("evaluation.parquet"),

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from statllm.sampling.settings import CALL_SETTINGS
 from statllm.stages.run_folder import Run
+
+#: Of `sampling`: what an evaluation has settings of its own for, and how a server is called.
+OF_EVALUATION = {"n", "temperature", "top_p", "seed", "stop", *CALL_SETTINGS}
 
 #: What a stage reads: a name for each file, folder or model.
 Inputs = dict[str, str | Path]

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.files import write_parquet
+from statllm.generations import Generations
 from statllm.stages.problems import load_problems, problem_file, resolve_model
 from statllm.stages.run_folder import Run
 from statllm.stages.stage import Inputs, Stage, always
@@ -40,12 +41,12 @@ def _write(run: Run, iteration: int) -> dict[str, int]:
         chat=settings.chat,
         out=work / "texts.parquet",
     )
-    new = settings.asked(made.questions, seeds.schema.field("prompt").type, iteration)
+    new = settings.asked(made.questions, seeds, iteration)
     if settings.use == "instead" and new.num_rows == 0:
         raise InputError(f"no new problem was kept in iteration {iteration}: {made.summary()}")
     written = pa.array([False] * seeds.num_rows + [True] * new.num_rows)
-    every = pa.concat_tables([seeds, new], promote_options="default")
-    every = every.append_column("written", written)
+    every = Generations(pa.concat_tables([seeds, new], promote_options="default"))
+    every = every.with_columns({"written": written}).table  # an earlier run's is replaced
     if settings.use == "instead":
         every = every.slice(seeds.num_rows)
     write_parquet(made.ledger, run.path(iteration, "written-ledger.parquet"))

@@ -52,8 +52,8 @@ other topics are elsewhere: uncertainty scores in [uncertainty](../uncertainty),
 [stopping](../stopping), rankings and tests in [validity](../validity). Not covered: scaling laws,
 sparse autoencoders, unlearning of a real model, the survey's medicine.
 
-Preference matching on your own raters' pairs is `statllm run studies/overview/recipe.yaml` (written and
-checked, not run with the model that it names).
+Preference matching on your own raters' pairs is `statllm run studies/overview/recipe.yaml` (written
+and checked, not run with the model that it names).
 """
 
 

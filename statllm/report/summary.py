@@ -14,11 +14,13 @@ from statllm.report.artefacts import RunData
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from statllm.recipe import Iteration
     from statllm.results import Estimate, TestResult
 
 #: A gain is called a gain where chance alone gives as much less often than this.
 SIGNIFICANCE = 0.05
 
+_UNLABELLED = "which never saw a label"
 _NAMES = {"scpo": "ScPO", "irpo": "IRPO", "rip": "RIP", "tpo": "TPO"}
 
 
@@ -32,18 +34,29 @@ def goes_by(rule: str, settings: dict[str, Any]) -> str:
     if rule == "scpo" and settings.get("labels", "ignore") == "use":
         return "which saw reference answers where there are some, and votes elsewhere"
     return {
-        "scpo": "which never saw a label",
+        "scpo": _UNLABELLED,
         "irpo": "which was told the reference answers",
         "rip": "which goes by rewards",
         "tpo": "which goes by rewards of what comes after the thought",
     }.get(rule, "")
 
 
+def _goes_by(iteration: Iteration) -> str:
+    """As `goes_by`, with what else saw reference answers."""
+    rule = goes_by(iteration.selection.rule, iteration.selection.settings)
+    choice = iteration.choice
+    labelled = choice is not None and choice.by not in ("vote_share", "reward")
+    if rule == _UNLABELLED and labelled:
+        return "which saw reference answers only to choose when to stop training"
+    return rule
+
+
 def describe_run(data: RunData) -> str:
     """Return what was done, for example "Two iterations of ScPO, which never saw a label,"."""
-    selections = [data.run.recipe.iteration(k).selection for k in data.iterations]
+    settings = [data.run.recipe.iteration(k) for k in data.iterations]
+    selections = [each.selection for each in settings]
     names = " and ".join(dict.fromkeys(rule_name(s.rule) for s in selections))
-    how = {goes_by(s.rule, s.settings) for s in selections}
+    how = {_goes_by(each) for each in settings}
     n = len(selections)
     text = f"{words.in_words(n).capitalize()} iteration{'s' if n > 1 else ''} of {names}"
     if data.label.lower() != names.lower():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statllm.report import words
 from statllm.report.artefacts import RunData
+
+if TYPE_CHECKING:
+    from statllm.recipe import Iteration
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,29 @@ class Step:
 def prepare_flow(data: RunData, iteration: int) -> list[Step]:
     """Return the boxes of an iteration, from prompts to evaluated problems."""
     settings = data.run.recipe.iteration(iteration)
-    sampled, scored, selected, trained, evaluated = (
+    written, sampled, scored, selected, chosen, trained, evaluated = (
         data.stages.get((iteration, stage), {})
-        for stage in ("sample", "score", "select", "train", "evaluate")
+        for stage in ("write", "sample", "score", "select", "choose", "train", "evaluate")
     )
+    new, samples = written.get("new problems"), sampled.get("samples")
+    voting = None if samples is None else samples - sampled.get("extra", 0)
     accuracy = data.figure("greedy_accuracy", iteration)
     dropped = sum(count for name, count in trained.items() if name.startswith("dropped"))
     return [
-        Step(sampled.get("prompts"), "prompts", ""),
         Step(
-            sampled.get("samples"),
-            "samples",
-            f"{settings.sampling.n} each, temperature {settings.sampling.temperature:g}",
+            sampled.get("prompts"),
+            "prompts",
+            "" if new is None else f"{words.count(new)} of them written by a model",
         ),
+        Step(samples, "samples", _draws(settings)),
         Step(
             scored.get("votes"),
             "votes",
-            _share(scored.get("votes"), sampled.get("samples"), "of samples have an answer"),
+            _share(
+                scored.get("votes"),
+                voting,
+                f"of samples {'that vote ' if settings.extra else ''}have an answer",
+            ),
         ),
         Step(
             selected.get("kept"),
@@ -54,7 +63,7 @@ def prepare_flow(data: RunData, iteration: int) -> list[Step]:
         Step(
             trained.get("steps"),
             "training steps",
-            f"batches of {settings.training.batch_size}",
+            _stopped(settings, chosen),
         ),
         Step(
             evaluated.get("prompts"),
@@ -62,6 +71,24 @@ def prepare_flow(data: RunData, iteration: int) -> list[Step]:
             f"greedy {words.percent(accuracy['value'])}" if accuracy else "",
         ),
     ]
+
+
+def _draws(settings: Iteration) -> str:
+    """How a prompt's samples are drawn."""
+    text = f"{settings.sampling.n} each, temperature {settings.sampling.temperature:g}"
+    extra = settings.extra
+    if extra is None:
+        return text
+    return f"{text}; {extra.n} more at {extra.temperature:g}, which don't vote"
+
+
+def _stopped(settings: Iteration, chosen: Mapping[str, int]) -> str:
+    """The size of a batch, and by what the number of steps was chosen."""
+    text = f"batches of {settings.training.batch_size}"
+    if not chosen:
+        return text
+    tried, problems = (words.count(chosen[name]) for name in ("steps tried", "problems"))
+    return f"{text}; best of {tried} on {problems} held-out problems"
 
 
 def _share(part: int | None, whole: int | None, of: str) -> str:

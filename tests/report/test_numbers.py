@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from statllm.files import read_parquet
+from statllm.recipe import make_recipe
 from statllm.report import ledger, tables, words
 from statllm.report.artefacts import RunData, read_runs
 from statllm.report.examples import prepare_answers, prepare_pairs
@@ -25,7 +27,7 @@ from statllm.report.prepare import (
     share_edges,
     weight_edges,
 )
-from statllm.report.summary import summarise
+from statllm.report.summary import describe_run, summarise
 from statllm.stages import Run
 
 
@@ -292,3 +294,44 @@ def test_numbers_as_a_reader_expects_them() -> None:
 
 def test_a_complete_run_lacks_nothing(data: list[RunData]) -> None:
     assert all(not one.missing for one in data)
+
+
+def _with_all(**choice: Any) -> RunData:
+    """A run of which only the recipe and the stages' counts are known."""
+    recipe = make_recipe(
+        {
+            "name": "scpo", "model": "lab", "problems": {"source": "lab:train", "n": 30},
+            "new_problems": {"count": 20}, "sampling": {"n": 4}, "extra": {"n": 3},
+            "selection": {"rule": "scpo"}, "training": {"batch_size": 16},
+            "choice": {"problems": {"source": "lab:train", "n": 10}, **choice},
+            "evaluation": {"problems": {"source": "lab:test", "n": 20}}, "iterations": [{}],
+        }
+    )  # fmt: skip
+    stages = {
+        (1, "write"): {"texts": 20, "new problems": 18},
+        (1, "sample"): {"prompts": 48, "samples": 336, "extra": 144},
+        (1, "score"): {"votes": 96},
+        (1, "choose"): {"problems": 10, "pairs": 30, "steps tried": 5, "held out": 2, "step": 8},
+        (1, "train"): {"pairs": 32, "steps": 8},
+    }
+    return RunData(Run(Path("nowhere"), recipe), "scpo", stages=stages)
+
+
+def test_the_flow_tells_what_was_written_drawn_hot_and_chosen() -> None:
+    steps = {step.unit: step for step in tables.prepare_flow(_with_all(), 1)}
+    assert steps["prompts"].note == "18 of them written by a model"
+    assert steps["samples"].note == "4 each, temperature 1; 3 more at 1.2, which don't vote"
+    note = steps["votes"].note.replace(words.NARROW, " ")
+    assert note == "50.0 % of samples that vote have an answer"  # 96 of 4 * 48
+    assert steps["training steps"].note == "batches of 16; best of 5 on 10 held-out problems"
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("greedy_correct", "which saw reference answers only to choose when to stop training,"),
+        ("vote_share", "which never saw a label,"),
+    ],
+)
+def test_labels_that_chose_the_step_are_told(by: str, expected: str) -> None:
+    assert describe_run(_with_all(by=by)) == f"One iteration of ScPO, {expected}"

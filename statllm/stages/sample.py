@@ -90,8 +90,9 @@ def _score(run: Run, iteration: int) -> dict[str, int]:
         from statllm.models import load_model, load_tokenizer
         from statllm.scoring.alone import with_logprob_alone
 
-        model = run.model(iteration - 1)
-        scored = with_logprob_alone(scored, load_model(model), load_tokenizer(model))
+        name, how = run.model(iteration - 1), run.settings(iteration).sampling
+        model = load_model(name, how.dtype, how.device)  # as what `logprob` was computed with
+        scored = with_logprob_alone(scored, model, load_tokenizer(name))
     scored.write(run.path(iteration, "scores.parquet"))
     votes = int(sum(scored.column("n_votes").to_pylist()))
     return {"prompts": scored.n_prompts, "votes": votes, **counts}

@@ -30,13 +30,16 @@ test-vllm-ci: .venv-vllm/installed
 
 # The papers' systems in the lab: about three hours of one core; quick: each end to end in about a
 # minute or two.
+# Independent of each other: `make -j2 studies`.
 STUDIES := scpo irpo tpo rip lift natural_reasoning journey distill criteria overview reanalysis
-studies: .venv/installed
-	for name in $(STUDIES); do $(BIN)/python studies/$$name/study.py -o runs/$$name || exit 1; done
+studies: $(STUDIES:%=study-%)
+studies-quick: $(STUDIES:%=study-%-quick)
 
-studies-quick: .venv/installed
-	for name in $(STUDIES); do \
-		$(BIN)/python studies/$$name/study.py --quick -o runs/$$name-quick || exit 1; done
+study-%-quick: .venv/installed
+	$(BIN)/python studies/$*/study.py --quick -o runs/$*-quick
+
+study-%: .venv/installed
+	$(BIN)/python studies/$*/study.py -o runs/$*
 
 lint: .venv/installed
 	$(BIN)/ruff check .

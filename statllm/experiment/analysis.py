@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from statllm.errors import InputError
 from statllm.estimators.comparison import TEstimate
 from statllm.experiment.run import open_run
-from statllm.experiment.scores import Contrast, Level, Result, adjusted, contrast, crossed
+from statllm.experiment.scores import Contrast, Level, Result, adjusted, contrast, level_of
 from statllm.experiment.settings import MEASURES, START, Experiment
 from statllm.files import read_parquet
 
@@ -83,7 +83,7 @@ class _Scores:
 
     def level(self, arm: str, iteration: int, measure: str) -> TEstimate:
         scores = self._scores(arm, iteration, measure)
-        return crossed(scores, f"{measure} of {arm}, iteration {iteration}", MEASURES[measure])
+        return level_of(scores, f"{measure} of {arm}, iteration {iteration}", MEASURES[measure])
 
     def contrast(self, comparison: Any, measure: str) -> Contrast:
         own = self._iteration(comparison.arm, comparison.iteration)

@@ -143,7 +143,7 @@ def compare_scores(
         score.
     comparisons : sequence of (arm, against)
     units : mapping
-        Of each measure.
+        Of each measure. An arm's mean in a "share of ..." has an interval within 0 and 1.
     name : str
     seeds : sequence of int, optional
         0, 1, ... when left out.
@@ -189,7 +189,7 @@ def compare_scores(
                 raise InputError(f"{measure} of '{arm}' has shape {values.shape}, not {shape}")
             arrays[arm] = np.broadcast_to(values, shape)
         levels += [
-            Level(arm, None, measure, crossed(values, f"{measure} of {arm}", units[measure]))
+            Level(arm, None, measure, level_of(values, f"{measure} of {arm}", units[measure]))
             for arm, values in arrays.items()
         ]
         missing = [arm for both in comparisons for arm in both if arm not in arrays]
@@ -228,6 +228,12 @@ def adjusted(contrasts: Sequence[Contrast]) -> list[Contrast]:
         Contrast(**{**vars(found), "log_p_holm": float(log_p)})
         for found, log_p in zip(contrasts, log_ps, strict=True)
     ]
+
+
+def level_of(scores: Array, name: str, unit: str) -> TEstimate:
+    """Mean of (seeds, items); the interval of a unit "share of ..." stays within 0 and 1."""
+    mean = crossed(scores, name, unit)
+    return mean.as_share(scores.shape[1]) if unit.startswith("share") else mean
 
 
 def crossed(scores: Array, name: str, unit: str) -> TEstimate:

@@ -143,7 +143,7 @@ def levels_by_claim(experiment: Experiment, folder: Path) -> str:
                 for seed in experiment.seeds
             ]
         )
-        rows.append([arm, shown(crossed_mean(scores, arm, "share of problems"))])
+        rows.append([arm, shown(crossed_mean(scores, arm).as_share(scores.shape[1]))])
     return markdown_table(["arm", "greedy accuracy"], rows)
 
 

@@ -54,6 +54,18 @@ def test_what_was_not_scored_is_left_out() -> None:
     assert found.contrasts[0].estimate.value == pytest.approx((A - B)[known].mean())
 
 
+def test_levels_of_shares_stay_within_0_and_1_and_those_of_other_units_do_not() -> None:
+    few = np.zeros((5, 40))
+    few[0, 3] = few[2, 3] = 1
+    scores = {"a": few, "b": np.zeros((5, 40))}
+    found = compare_scores({"right": scores, "x": scores}, [], {"right": "share", "x": "points"})
+    ends = {(level.measure, level.arm): level.estimate.interval() for level in found.levels}
+    assert ends["x", "a"].low < 0 == ends["right", "a"].low
+    assert ends["x", "a"].high == ends["right", "a"].high
+    assert ends["right", "b"].high == pytest.approx(1 - 0.025 ** (1 / 40))  # none of 40, exactly
+    assert ends["x", "b"].high == 0
+
+
 @pytest.mark.parametrize(
     ("scores", "comparisons", "message"),
     [

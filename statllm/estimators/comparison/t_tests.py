@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from statllm.estimators.comparison._tails import log_t_tail, result, two_sided
+from statllm.estimators.proportions import clopper_pearson
 from statllm.results import Estimate, Interval, TestResult
 
 Alternative = Literal["two-sided", "greater", "less"]
@@ -38,6 +41,42 @@ class TEstimate(Estimate):
             df=math.inf,
             interval_of=lambda level: _interval(self.value, self.se, math.inf, level),
         )
+
+    def as_share(self, trials: int) -> TEstimate:
+        """Return the same mean of values in [0, 1] with an interval that stays there.
+
+        The t interval is cut at 0 and 1, beyond which no truth lies: it covers as often as before.
+        Where nothing varies, all of `trials` values being 0, say, there is no error to multiply
+        by, and the interval is Clopper and Pearson's (1934) of `trials` independent values.
+
+        Parameters
+        ----------
+        trials : int
+            Independent values, such as the problems.
+
+        Raises
+        ------
+        ValueError
+            If the mean lies outside [0, 1].
+
+        Examples
+        --------
+        >>> f"{t_estimate(0.96, 0.02, 4, 5, 'mean').as_share(100).interval():.3f}"
+        '[0.904, 1.000]'
+        >>> f"{t_estimate(1.0, 0.0, 4, 5, 'mean').as_share(100).interval():.3f}"
+        '[0.964, 1.000]'
+        """
+        if not (math.isnan(self.value) or 0 <= self.value <= 1):
+            raise ValueError(f"a share lies between 0 and 1, not at {self.value:g}")
+        return replace(self, interval_of=lambda level: self._share_interval(trials, level))
+
+    def _share_interval(self, trials: int, level: float) -> Interval:
+        if self.se == 0:
+            low, high = clopper_pearson(self.value * trials, trials, level)
+            return Interval(float(low), float(high), level, "clopper-pearson")
+        inner = self.interval(level)
+        low, high = np.clip([inner.low, inner.high], 0, 1)
+        return replace(inner, low=float(low), high=float(high))
 
 
 def t_estimate(

@@ -55,6 +55,20 @@ def test_welch_interval_equals_statsmodels_and_the_normal_one_its_z() -> None:
     assert plain.method == "normal"
 
 
+def test_a_share_stays_within_0_and_1() -> None:
+    seen = mean_estimate([1.0] * 19 + [0.0])
+    low, high = DescrStatsW([1.0] * 19 + [0.0]).tconfint_mean()
+    assert high > 1
+    found = seen.as_share(20).interval()
+    assert (found.low, found.high) == (pytest.approx(low), 1.0)
+    assert t_test(seen.as_share(20), 0.5).p_value == t_test(seen, 0.5).p_value
+    exact = stats.binomtest(0, 20).proportion_ci(0.9, "exact")
+    none = mean_estimate([0.0] * 20).as_share(20).interval(0.9)
+    assert (none.low, none.high) == pytest.approx((exact.low, exact.high))
+    with pytest.raises(ValueError, match=r"between 0 and 1, not at 1\.5"):
+        mean_estimate([1.0, 2.0]).as_share(2)
+
+
 @pytest.mark.parametrize(("t", "df"), [(3.0, 4), (60.0, 700), (45.0, 1e5), (-3.0, 9), (-50, 300)])
 def test_log_p_keeps_its_digits(t: float, df: float) -> None:
     ours = t_test(t_estimate(t, 1.0, df, 10, "mean"), alternative="greater").log_p_value

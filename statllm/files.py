@@ -232,13 +232,26 @@ def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is missing, empty, not YAML, or holds no mapping.
+        If the file is missing, empty, not YAML, or holds no mapping, or a key occurs twice.
     """
     import yaml
 
+    class UniqueKeys(yaml.SafeLoader):
+        """Refuses a key that occurs twice, of which the last one would win in silence."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            seen: set[str] = set()
+            for key in keys:
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise yaml.YAMLError(f"key '{key.value}' occurs twice (line {line})")
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
     path = existing_file(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

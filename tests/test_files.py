@@ -15,6 +15,7 @@ from statllm.files import (
     atomic_folder,
     read_json,
     read_parquet,
+    read_yaml,
     sha256,
     sweep_temporary,
     write_json,
@@ -132,3 +133,25 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -
         (folder / "c").write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b"]
     assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\nb: 2\na: 3\n", r"is not YAML: key 'a' occurs twice \(line 3\)"),
+        ("a:\n  - {b: 1, b: 2}\n", r"key 'b' occurs twice \(line 2\)"),
+        ("a: [", "is not YAML"),
+        ("- a", "is not a recipe: a mapping of keys was expected"),
+    ],
+)
+def test_yaml_that_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_yaml(tmp_path / "r.yaml", "a recipe")
+
+
+def test_one_key_in_two_places_and_merged_keys_are_read(tmp_path: Path) -> None:
+    text = "a: &x {b: 1, c: 2}\nd: {<<: *x, b: 3}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    found = read_yaml(tmp_path / "r.yaml", "a recipe")
+    assert found == {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}}

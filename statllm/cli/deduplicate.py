@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from statllm.cli.columns import column as column_of
 from statllm.cli.columns import numbers
-from statllm.cli.common import InputFile, Where, conditions, console, table_of
+from statllm.cli.common import InputFile, Where, check_outputs, conditions, console, table_of
 from statllm.cli.engine import engine_settings, part_progress
 from statllm.cli.settings import with_settings
 from statllm.engines.settings import EngineSettings
@@ -186,10 +186,7 @@ def _read(
     source: Path, column: str, where: list[str] | None, output: Path, ledger: Path | None
 ) -> tuple[Any, Any]:
     """The table and its texts; files that can't be written are refused before the work."""
-    from statllm._formats import check_output
-
-    check_output(output)
-    check_output(ledger)
+    check_outputs(source, output, ledger)
     table, texts = _texts(source, column, where)
     if "prompt_id" in table.column_names and column == "prompt":
         found = table["prompt_id"].value_counts()

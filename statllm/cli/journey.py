@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import create_model
 
-from statllm.cli.common import console, table_of
+from statllm.cli.common import check_outputs, console, table_of
 from statllm.cli.sample import Prompts, sampling_fields, sampling_settings
 from statllm.cli.settings import validated, with_settings
 from statllm.journey.extract import ExtractSettings
@@ -129,7 +129,6 @@ def extract(
 
         statllm journey extract t.jsonl -o thoughts.parquet --rewrite ./writer
     """
-    from statllm._formats import check_output
     from statllm.journey.extract import extract as take
     from statllm.journey.run import open_rewriter
     from statllm.journey.tree import read_trees
@@ -140,8 +139,7 @@ def extract(
     if separator is not None:
         words["separator"] = separator.replace("\\n", "\n")
     chosen: ExtractSettings = validated(ExtractSettings, {**given, "phrases": words})
-    check_output(output)
-    check_output(ledger)
+    check_outputs(trees, output, ledger)
     sampling = SamplingSettings(
         temperature=0.0,
         max_new_tokens=max_new_tokens,
@@ -179,13 +177,11 @@ def pairs(
 
         statllm train ./long pairs.parquet -o better --loss dpo
     """
-    from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.journey.pairs import journey_pairs
 
     chosen = validated(JourneyPairsSettings, settings or {})
-    check_output(output)
-    check_output(ledger)
+    check_outputs(source, output, ledger)
     found = journey_pairs(Generations.read(source), chosen)
     found.write(output, ledger)
     console().print(found.summary())

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from statllm.cli.common import Where, conditions, console, table_of
+from statllm.cli.common import Where, check_outputs, conditions, console, table_of
 from statllm.cli.settings import validated, with_settings
 from statllm.selection.lift import LiftSettings
 
@@ -39,12 +39,11 @@ def lift(
 
         statllm select lift pairs.jsonl -o limited.jsonl --no-originals
     """
-    from statllm._formats import check_output, read_table
+    from statllm._formats import read_table
     from statllm.selection.lift import lift as rule
 
     chosen = validated(LiftSettings, settings or {})
-    check_output(output)
-    check_output(ledger)
+    check_outputs(source, output, ledger)
     found = rule(read_table(source, {}, conditions(where)), chosen)
     found.write(output, ledger)
     rows = [*found.counts().items(), ("all pairs", found.ledger.num_rows)]

@@ -14,6 +14,7 @@ from statllm.cli.common import (
     Response,
     Reward,
     Where,
+    check_outputs,
     conditions,
     console,
     mapping,
@@ -48,12 +49,10 @@ def rft(
 
         statllm select rft rewards.parquet -o examples.parquet --min-chosen 0
     """
-    from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.selection import rft as rule
 
-    check_output(output)
-    check_output(ledger)
+    check_outputs(source, output, ledger)
     columns = mapping(prompt_id=prompt_id, prompt=prompt, response=response, reward=reward)
     given = Generations.read(source, columns, conditions(where))
     found = rule(given, validated(SelfScoreSettings, settings or {}))

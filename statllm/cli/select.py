@@ -17,6 +17,7 @@ from statllm.cli.common import (
     Response,
     Reward,
     Where,
+    check_outputs,
     conditions,
     console,
     mapping,
@@ -168,7 +169,6 @@ def _run(
     base: Any,
     changes: dict[str, Any],
 ) -> None:
-    from statllm._formats import check_output
     from statllm.generations import Generations
     from statllm.selection import select as apply
     from statllm.selection import settings_of
@@ -176,8 +176,7 @@ def _run(
     changes, engine = engine_settings(changes, RULES[rule].settings)
     settings = settings_of(rule, base, **changes)
     if engine is None:
-        check_output(output)
-        check_output(ledger)
+        check_outputs(source, output, ledger)
         selection = apply(rule, Generations.read(source, columns, conditions(where)), settings)
         selection.write(output, ledger)
         n_pairs, counts, thresholds = (

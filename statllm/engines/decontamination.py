@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from statllm.engines.rows import column_names, numbered
-from statllm.engines.run import OnPart, check_target, join, work_through
+from statllm.engines.run import OnPart, check_targets, join, work_through
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.errors import InputError
@@ -229,8 +229,7 @@ def decontaminate_file(
     >>> found.counts, pq.read_table(folder / "clean.parquet")["prompt"].to_pylist()
     ({'clean': 0, 'leak': 1, 'short': 1, 'empty': 0}, ['Who is Ann?'])
     """
-    for path in [output, *([ledger] if ledger else [])]:
-        check_target(path)
+    check_targets(source, output, ledger)
     names = column_names(source, column)
     texts = [strings(part, f"{name}: references") for name, part in references]
     files = tuple((name, len(part)) for (name, _), part in zip(references, texts, strict=True))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from statllm.engines.job import Job
 from statllm.engines.nodes import Nodes
 from statllm.engines.rows import KeptRows, column_names, numbered
-from statllm.engines.run import OnPart, check_target, join, run, work_through
+from statllm.engines.run import OnPart, check_targets, join, run, work_through
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.errors import InputError
@@ -140,8 +140,7 @@ def near_duplicates_file(
     >>> found.counts(), pq.read_table(folder / "kept.parquet")["prompt"].to_pylist()
     ({'kept': 2, 'near_duplicate': 1, 'empty': 0}, ['How many apples has Ann?', 'Who is Ann?'])
     """
-    for path in [output, *([ledger] if ledger else [])]:
-        check_target(path)
+    check_targets(source, output, ledger)
     rows, bands = checked_banding(threshold, shingle, permutations, max_miss, rows)
     names = column_names(source, column, *([score] if score else []))
     settings = settings or EngineSettings()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from statllm.engines.rows import column_names, numbered, write_masked
-from statllm.engines.run import OnPart, check_target, join, work_through
+from statllm.engines.run import OnPart, check_targets, join, work_through
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.errors import InputError
@@ -133,8 +133,7 @@ def select_diverse(
     InputError
         As `statllm.engines.run`, `embed`, `diversity` and `k_center`.
     """
-    for path in [output, *([ledger] if ledger else [])]:
-        check_target(path)
+    check_targets(source, output, ledger)
     column_names(source, column)
     settings = settings or EngineSettings()
     work = EmbedWork(str(Path(embedder).expanduser()), column, long_texts)

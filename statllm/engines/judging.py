@@ -19,7 +19,7 @@ from statllm.engines.models import (
     check_backend,
     model_content,
 )
-from statllm.engines.run import OnPart, check_target, parts_folder, put_together, work_through
+from statllm.engines.run import OnPart, check_targets, parts_folder, put_together, work_through
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.errors import InputError
@@ -173,8 +173,7 @@ def judge_file(
     content = model_content(model, sampling)
     work = JudgeWork(str(model), content, judging, sampling, column, batch_tokens, cache)
     outputs = {"judged": output} if verdicts is None else {"judged": output, "verdicts": verdicts}
-    for path in outputs.values():
-        check_target(path)
+    check_targets(source, output, verdicts)
     folder = parts_folder(work, outputs)
     job, counts = work_through(FineSource.of(source), work, folder, chosen, on_part)
     found = FileJudged(

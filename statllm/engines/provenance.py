@@ -15,7 +15,7 @@ from statllm.engines._provenance_ledger import PValues, Verdicts, write_ledger
 from statllm.engines.decontamination import Benchmark, LeakWork
 from statllm.engines.job import Job
 from statllm.engines.rows import column_names, write_masked
-from statllm.engines.run import OnPart, check_apart, check_target, work_through
+from statllm.engines.run import OnPart, check_targets, work_through
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.engines.watermarks import detect_corpus
@@ -120,9 +120,7 @@ def select_provenance(
     ... ).counts
     {'kept': 0, 'contaminated': 1, 'called': 1, 'untested': 0}
     """
-    for path in [output, *([ledger] if ledger else [])]:
-        check_target(path)
-        check_apart(source, [path])
+    check_targets(source, output, ledger)
     if not configurations and benchmark is None and p_values is None:
         raise InputError("nothing to select by: give keys, a benchmark, or a column of p-values")
     settings = settings or EngineSettings()

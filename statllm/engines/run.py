@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -63,8 +63,7 @@ def run(
         If the source can't be read, has no rows, or has a prompt_id twice; if an output can't
         be written; and what the work raises.
     """
-    for path in outputs.values():
-        check_target(path)
+    check_targets(source, *outputs.values())
     folder = parts_folder(work, outputs)
     job, counts = work_through(source, work, folder, settings, on_part, unique)
     put_together(job, outputs, lambda table: finish(table, counts))
@@ -114,38 +113,34 @@ def _results(job: Job, settings: EngineSettings) -> Generator[Outcome]:
     return outcomes(job, settings)
 
 
-def check_target(path: Path) -> None:
-    """Refuse an output that can't be written, before the work.
+def check_targets(source: Source, *outputs: Path | None) -> None:
+    """Refuse outputs that can't be written, or would replace the source or each other.
 
     Raises
     ------
     InputError
-        If it has a suffix other than ``.parquet``, or something else lies there.
-    """
-    if path.suffix not in ("", ".parquet"):
-        raise InputError(
-            f"{path}: an engine writes .parquet, or a folder of such files (a name without suffix)"
-        )
-    if path.suffix and path.is_dir():
-        raise InputError(f"{path} is a folder, a file was expected")
-    if not path.suffix and path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file, a folder was expected")
-
-
-def check_apart(source: Source, outputs: Iterable[Path]) -> None:
-    """Refuse outputs that would replace the source, or lie among the files that it is read from.
-
-    Raises
-    ------
-    InputError
-        Names the output.
+        If one has a suffix other than ``.parquet``, something else lies there, it is the source or
+        lies among its files, or two are one.
     """
     read = source.path.resolve()
-    for path in outputs:
+    seen: set[Path] = set()
+    for path in filter(None, outputs):
+        if path.suffix not in ("", ".parquet"):
+            raise InputError(
+                f"{path}: an engine writes .parquet, or a folder of such files (a name without "
+                "suffix)"
+            )
+        if path.suffix and path.is_dir():
+            raise InputError(f"{path} is a folder, a file was expected")
+        if not path.suffix and path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file, a folder was expected")
         written = path.resolve()
         among = read.is_dir() and written.suffix == ".parquet" and written.parent == read
         if written == read or among:
             raise InputError(f"{path} would be written over, or among, what is read: {source.path}")
+        if written in seen:
+            raise InputError(f"{path} would be two outputs")
+        seen.add(written)
 
 
 def put_together(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from statllm.engines.run import OnPart, check_apart, run
+from statllm.engines.run import OnPart, run
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.errors import InputError
@@ -137,6 +137,5 @@ def locate_corpus(
         As `statllm.engines.run`, `documents_of` and `locate`.
     """
     chosen = settings or EngineSettings()
-    check_apart(source, [output])
     counts = run(source, work, {"segments": output}, chosen, on_part=on_part, unique=False)
     return {name: counts[name] for name in ("documents", "marked", "segments")}

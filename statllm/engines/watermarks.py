@@ -14,8 +14,7 @@ import pyarrow as pa
 from statllm.engines.rows import numbered
 from statllm.engines.run import (
     OnPart,
-    check_apart,
-    check_target,
+    check_targets,
     parts_folder,
     put_together,
     work_through,
@@ -157,8 +156,7 @@ def detect_corpus(
     InputError
         As `statllm.engines.run`, `documents_of` and `detect_watermarks`.
     """
-    check_target(output)
-    check_apart(source, [output])
+    check_targets(source, output)
     work = WatermarkWork(tuple(configurations), detection or DetectionSettings(), column, tokenizer)
     folder = parts_folder(work, {"detections": output})
     settings = settings or EngineSettings()

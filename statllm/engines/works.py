@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from statllm.engines.run import OnPart, check_target, run, work_through
+from statllm.engines.run import OnPart, check_targets, run, work_through
 from statllm.engines.settings import EngineSettings
 from statllm.engines.source import Source
 from statllm.errors import InputError
@@ -209,8 +209,7 @@ def select_file(
             "max_failure_share 1 or unparsed 'dropped'"
         )
     settings = settings or EngineSettings()
-    for path in (pairs, *([ledger] if ledger else [])):
-        check_target(path)
+    check_targets(source, pairs, ledger)
     pool = pairs.with_name(f"{pairs.name}.pool")
     if isinstance(selection, RipSettings):
         selection = _with_numbers(source, selection, pool, settings, on_part)

@@ -81,8 +81,8 @@ def test_one_sentence(
         (["power", "--sd", ".4", "--where", "m=x"], "--where picks from the logs of a pilot"),
         (["power", "--sd", ".4", "--item", "id"], "--item picks from the logs of a pilot"),
         (["compare", "GOOD", "OTHER", "-o", "GOOD.json"], None),
-        (["compare", "JSON", "JSON", "-o", "JSON"], "is read; write the report to another file"),
-        (["winrate", "JSON", "-o", "JSON"], "is read; write the report to another file"),
+        (["compare", "JSON", "JSON", "-o", "JSON"], "is read; write to another file"),
+        (["winrate", "JSON", "-o", "JSON"], "is read; write to another file"),
         (["compare", "IDS", "GOOD"], "'id' is {'a': 1} in row 0, not an id"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from statllm.cli.common import PromptId, Where, console, mapping
+from statllm.cli.common import PromptId, Where, check_outputs, console, mapping
 from statllm.cli.prompts.options import NESTED, Chat, Model, Template, prompts_of
 from statllm.cli.settings import validated, with_settings
 from statllm.errors import InputError
@@ -48,13 +48,12 @@ def back_translate(
 
         statllm prompts back-translate ./my-model texts.jsonl -o questions.jsonl --ledger l.jsonl
     """
-    from statllm._formats import check_output, write_table
+    from statllm._formats import write_table
     from statllm.sampling.prompts import Gate, load_template
     from statllm.sampling.prompts import back_translate as run
     from statllm.stages import resolve_model
 
-    check_output(output, NESTED)
-    check_output(ledger)
+    check_outputs(documents, output, ledger, NESTED)
     rated = rubric != "none"
     if min_total is not None and not rated:
         raise InputError("--min-total has no effect with --rubric none")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from statllm.cli.common import Prompt, PromptId, Response, Where, console, mapping
+from statllm.cli.common import Prompt, PromptId, Response, Where, check_outputs, console, mapping
 from statllm.cli.prompts.options import NESTED, Chat, Limit, Model, Template, prompts_of
 from statllm.cli.settings import validated, with_settings
 from statllm.sampling import SamplingSettings
@@ -41,13 +41,12 @@ def contrast(
 
         statllm prompts contrast ./my-model samples.parquet -o pairs.parquet --ledger l.jsonl
     """
-    from statllm._formats import check_output, write_table
+    from statllm._formats import write_table
     from statllm.sampling.prompts import contrast as run
     from statllm.sampling.prompts import load_template
     from statllm.stages import resolve_model
 
-    check_output(output, NESTED)
-    check_output(ledger)
+    check_outputs(source, output, ledger, NESTED)
     columns = mapping(prompt_id=prompt_id, prompt=prompt, response=response)
     made = run(
         resolve_model(model),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from statllm.cli.common import Prompt, PromptId, Where, console, mapping
+from statllm.cli.common import Prompt, PromptId, Where, check_outputs, console, mapping
 from statllm.cli.prompts.options import NESTED, Chat, Model, prompts_of
 from statllm.cli.settings import validated, with_settings
 from statllm.errors import InputError
@@ -75,12 +75,11 @@ def generate(
 
         statllm prompts generate ./my-model train.jsonl --variant scpo --count 500 -o new.jsonl
     """
-    from statllm._formats import check_output, write_table
+    from statllm._formats import write_table
     from statllm.sampling.prompts import VARIANTS, generate_questions, load_template
     from statllm.stages import resolve_model
 
-    check_output(output, NESTED)
-    check_output(ledger)
+    check_outputs(Path(seeds), output, ledger, NESTED)
     if variant not in VARIANTS:
         raise InputError(f"--variant must be one of {', '.join(VARIANTS)}, not '{variant}'")
     chosen = VARIANTS[variant]

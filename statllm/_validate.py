@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from statllm.errors import InputError
 from statllm.generations import SAMPLE_COLUMNS, TEXT_COLUMNS, list_lengths
+
+IntArray = NDArray[np.int64]
 
 
 def validated(table: pa.Table) -> pa.Table:
@@ -42,13 +45,17 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def as_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cast numbers to text; whole floats lose their '.0', which only a null had put there."""
+    """Cast numbers to text; whole floats lose their '.0', which only a null had put there.
+
+    NaN is null: what is missing in a column of numbers is NaN in pandas and NumPy.
+    """
     kind = column.type
     if pa.types.is_string(kind):
         return column
     if pa.types.is_null(kind):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), None, column)
         values = column.drop_null().to_numpy()
         if np.all(np.isfinite(values)) and np.all(values == np.round(values)):
             return column.cast(pa.int64()).cast(pa.string())
@@ -74,6 +81,8 @@ def _as_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         if SAMPLE_COLUMNS[name] == "string" and not pa.types.is_string(kind.value_type):
             return _text_lists(name, column)
+        if SAMPLE_COLUMNS[name] == "bool" and _is_number(kind.value_type):
+            return _bool_lists(name, column)
         return column.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise InputError(
@@ -84,11 +93,40 @@ def _as_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _text_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Cast lists of numbers or dictionary codes to lists of text."""
     array = pa.chunked_array(column.chunks, column.type).combine_chunks()
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     values = as_text(name, _plain(pa.chunked_array([array.flatten()])))
-    flat = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
-    return pa.chunked_array([pa.ListArray.from_arrays(offsets, flat)])
+    return _relisted(array, values.combine_chunks() if values.num_chunks != 1 else values.chunk(0))
+
+
+def _bool_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cast lists of 0 and 1 to lists of false and true; NaN is null, another number an error."""
+    array = pa.chunked_array(column.chunks, column.type).combine_chunks()
+    values = array.flatten()
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), None, values)
+    wrong = pc.fill_null(pc.invert(pc.is_in(values, pa.array([0, 1], values.type))), False)
+    wrong = pc.and_(wrong, values.is_valid())
+    if pc.any(wrong).as_py():
+        place = pc.index(wrong, True).as_py()
+        row = int(np.searchsorted(_ends(array), place, side="right"))
+        raise InputError(f"column '{name}' is {values[place]} in row {row}, not 0, 1 or null")
+    return _relisted(array, values.cast(pa.bool_()))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _ends(array: pa.ListArray) -> IntArray:
+    """Where each list ends among the values of all."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    ends: IntArray = np.cumsum(lengths)
+    return ends
+
+
+def _relisted(array: pa.ListArray, values: pa.Array) -> pa.ChunkedArray:
+    """Lists of the same lengths with other values; a null stays one."""
+    offsets = pa.array(np.concatenate([[0], _ends(array)]), pa.int32())
+    return pa.chunked_array([pa.ListArray.from_arrays(offsets, values, mask=array.is_null())])
 
 
 def _arrow_type(name: str) -> pa.DataType:

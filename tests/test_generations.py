@@ -170,3 +170,26 @@ def test_nan_rewards_stay_nan() -> None:
     frame = pd.DataFrame({"prompt_id": ["a", "a"], "reward": [1.0, math.nan]})
     values = Generations.from_frame(frame).ragged("reward").values
     assert math.isnan(values[1])
+
+
+def test_nan_is_no_verdict_no_text_and_no_id() -> None:
+    nan = math.nan
+    columns = {"prompt_id": ["a", "b"], "correct": [[1.0, nan], [0.0]], "reference": [4.0, nan]}
+    table = Generations(pa.table({**columns, "answer": [[1.5, nan], [2.0]]})).table
+    assert table["correct"].to_pylist() == [[True, None], [False]]
+    assert table["reference"].to_pylist() == ["4", None]
+    assert table["answer"].to_pylist() == [["1.5", None], ["2"]]
+    refuse({"prompt_id": [1.0, nan]}, "column 'prompt_id' is null in row 1")
+
+
+@pytest.mark.parametrize("values", [[[1.0], [0.0, 0.5]], [[1], [0, 2]], [[], [-1]]])
+def test_verdicts_are_0_or_1(values: list) -> None:
+    refuse({"prompt_id": ["a", "b"], "correct": values}, "'correct' is .* in row 1, not 0, 1 or")
+
+
+def test_lists_of_a_slice_and_null_lists_of_numbers() -> None:
+    table = pa.table({"prompt_id": ["a", "b"], "correct": [[1, 0], [1]], "answer": [[1, 2], [3]]})
+    last = Generations(table.slice(1)).table
+    assert (last["correct"].to_pylist(), last["answer"].to_pylist()) == ([[True]], [["3"]])
+    refuse({"prompt_id": ["a", "b"], "answer": [[1], None]}, "column 'answer' is null in row 1")
+    refuse({"prompt_id": ["a", "b"], "correct": [[1], None]}, "column 'correct' is null in row 1")

@@ -167,7 +167,9 @@ def to_rows(
     """Return the token ids of prompt and responses, as generated where the table has them.
 
     Text without token ids is tokenized and ends with the tokenizer's end-of-sequence token,
-    unless the column ``<response>_finish`` says "length". The tokens of the prompt are always
+    unless the column ``<response>_finish`` says "length". So is the text of a response that has
+    finished ("stop") without an end among its tokens: it ran into a stop string, of which a part
+    is among them. The tokens of the prompt are always
     those of the prompt alone, which is what the model sees when it samples; a token that would
     merge across the boundary is not used.
 
@@ -195,7 +197,7 @@ def to_rows(
     (1, {'rejected_without_eos': 1})
     """
     prompts = _prompt_ids(table, tokenizer)
-    ids = {name: _response_ids(table, name, prompts, tokenizer) for name in responses}
+    ids = {name: _response_ids(table, name, prompts, tokenizer, limits) for name in responses}
     _check_vocabulary({"prompt": prompts, **ids}, limits.vocab_size)
     reasons = _reasons(prompts, ids, limits)
     kept = pa.array(reasons == "")
@@ -248,11 +250,19 @@ def _prompt_ids(table: pa.Table, tokenizer: PreTrainedTokenizerBase) -> pa.Array
 
 
 def _response_ids(
-    table: pa.Table, name: str, prompts: pa.Array, tokenizer: PreTrainedTokenizerBase
+    table: pa.Table,
+    name: str,
+    prompts: pa.Array,
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Limits,
 ) -> pa.Array:
-    """Token ids of one of the responses; only those that the table lacks are tokenized."""
+    """Token ids of one of the responses; tokenized are those that lack ids, or an end of them."""
     given = _given(table, f"{name}_ids")
-    missing = np.flatnonzero(given.is_null().to_numpy(zero_copy_only=False))
+    lacking = given.is_null().to_numpy(zero_copy_only=False)
+    if name in table.column_names and f"{name}_finish" in table.column_names:
+        stopped = pc.equal(table[f"{name}_finish"], "stop").fill_null(False)
+        lacking = lacking | (stopped.to_numpy() & ~_ends(given, limits.eos_ids))
+    missing = np.flatnonzero(lacking)
     if not len(missing):
         return given
     if tokenizer.eos_token_id is None:

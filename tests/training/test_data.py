@@ -154,6 +154,26 @@ def test_text_that_ran_into_the_limit_gets_no_end(model_folder: Path, tokenizer:
     assert rows.drops == {"chosen_without_eos": 1}
 
 
+def test_a_response_that_ran_into_a_stop_string_is_tokenized_anew(
+    model_folder: Path, tokenizer: Any
+) -> None:
+    """Its tokens have a part of that string and no end."""
+    as_text = pairs(chosen_finish=["stop", "length"])
+    ids = [[*row, 77] for row in to_rows_of(as_text, model_folder, tokenizer)]
+    stopped = as_text.append_column("chosen_ids", pa.array(ids, pa.list_(pa.int32())))
+    found = to_rows_of(stopped, model_folder, tokenizer)
+    assert found[0] == to_rows_of(as_text, model_folder, tokenizer)[0]
+    assert found[0][-1] == EOS
+    assert found[1] == ids[1]  # cut at the limit: as it was drawn
+
+
+def to_rows_of(table: pa.Table, model_folder: Path, tokenizer: Any) -> list[list[int]]:
+    free = TrainingSettings(require_eos=False)
+    rows = to_rows(table, PAIR, tokenizer, model_limits(model_folder, tokenizer, free, PAIR))
+    found: list[list[int]] = rows.table["chosen_ids"].to_pylist()
+    return found
+
+
 def test_any_of_several_end_tokens_ends_a_response(model_folder: Path, tokenizer: Any) -> None:
     import dataclasses
 

@@ -13,7 +13,7 @@ from statllm.errors import InputError
 from statllm.files import read_json, sha256, write_json, write_parquet, write_text
 from statllm.processes import StageProcesses
 from statllm.recipe import Recipe, dump_recipe
-from statllm.stages import Run, adopt, execute, is_complete
+from statllm.stages import Run, adopt, check_sources, execute, is_complete
 
 #: Called before and after each stage: (iteration, stage, state), state one of
 #: "start", "done", "kept" (complete before) and "copied" (from another run).
@@ -57,12 +57,13 @@ def run(
     Raises
     ------
     InputError
-        If the folder holds another recipe's run, another process works in it, or a stage
-        refuses its input.
+        If a file of problems is missing, the folder holds another recipe's run, another process
+        works in it, or a stage refuses its input.
     RuntimeError
         If a stage's process fails.
     """
     tell = listener or (lambda iteration, stage, state: None)
+    check_sources(recipe)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -22,6 +22,11 @@ from statllm.selection import RULES, RuleSettings, settings_of
 from statllm.selection.lift import LiftSettings
 from statllm.settings_file import key_of
 from statllm.training.settings import PreferenceSettings
+
+_P = TypeVar("_P", bound=BaseModel | None)
+
+#: Rules that look at rewards, which nothing but the part `rewards` gives.
+_BY_REWARD = ("rip", "tpo", "band")
 
 
 class _Part(BaseModel):
@@ -118,7 +123,8 @@ class Choice(_Part):
         "greedy_correct",
         description="What is compared: accuracy, greedily, of the majority of evaluation.k samples "
         "or of the single sample; the majority's share of the votes, which needs no references; "
-        "the mean reward, by the recipe's rewards. The chosen step's figure is optimistic.",
+        "the mean reward, by the recipe's rewards, if not of a pairwise judge. The chosen step's "
+        "figure is optimistic.",
     )
     retrain: bool = Field(
         False, description="Train again on all pairs, held-out problems included."
@@ -151,7 +157,7 @@ class Recipe(_Part):
     for that one, as the papers do with thresholds and temperatures.
     """
 
-    name: str = Field(description="Of the run, and of its folder in runs/.")
+    name: str = Field(min_length=1, description="Of the run, and of its folder in runs/.")
     model: str = Field(description="A model folder, a hub name, or 'lab'.")
     seed: int = Field(0, ge=0, description="Every other seed derives from this one.")
     problems: Problems
@@ -184,31 +190,44 @@ class Recipe(_Part):
         """Return the settings of iteration `number` (from 1) with its overrides and seeds."""
         given = self.model_dump()
         parts = {name: given[name] for name in Iteration.model_fields}
+        place = f"iterations[{number}]"
         merged = merge(parts, self.iterations[number - 1])
-        merged["sampling"]["seed"] = self.derived_seed(number, "sample")
-        merged["training"]["seed"] = self.derived_seed(number, "train")
-        if merged["new_problems"] is not None:
-            merged["new_problems"]["seed"] = self.derived_seed(number, "write")
-        if merged["rewards"] is not None:
-            merged["rewards"]["judging"]["seed"] = self.derived_seed(number, "reward")
-            if merged["rewards"]["lab"] is not None:
-                merged["rewards"]["lab"]["seed"] = self.derived_seed(number, "reward")
-        rule = RULES.get(merged["selection"]["rule"])
-        if rule is not None and "seed" in rule.settings.model_fields:
-            merged["selection"]["settings"]["seed"] = self.derived_seed(number, "select")
-        if merged["selection"]["lift"] is not None:
-            merged["selection"]["lift"]["seed"] = self.derived_seed(number, "lift")
-        iteration: Iteration = _validate(TypeAdapter(Iteration), merged, f"iterations[{number}]")
+        iteration: Iteration = _validate(TypeAdapter(Iteration), merged, place)
         if iteration.sampling.adapter is not None:
             raise InputError(
                 "sampling.adapter would be applied to every iteration's new model, too: merge it "
                 "into a model folder first"
             )
-        place = f"iterations[{number}].selection"
+        place = f"{place}.selection"
         _validate_call(iteration.selection.resolved, f"{place}.settings")
         if iteration.selection.as_many_as is not None:
             _validate_call(iteration.selection.as_many_as.resolved, f"{place}.as_many_as.settings")
-        return iteration
+        return self._seeded(iteration, number)
+
+    def _seeded(self, iteration: Iteration, number: int) -> Iteration:
+        """Return the settings of iteration `number` with the seeds of its stages."""
+
+        def seeded(part: _P, stage: str) -> _P:
+            seed = {"seed": self.derived_seed(number, stage)}
+            return part if part is None else part.model_copy(update=seed)
+
+        rewards, selection = iteration.rewards, iteration.selection
+        if rewards is not None:
+            own = {name: seeded(getattr(rewards, name), "reward") for name in ("judging", "lab")}
+            rewards = rewards.model_copy(update=own)
+        settings = selection.settings
+        if "seed" in RULES[selection.rule].settings.model_fields:
+            settings = {**settings, "seed": self.derived_seed(number, "select")}
+        chosen = {"settings": settings, "lift": seeded(selection.lift, "lift")}
+        return iteration.model_copy(
+            update={
+                "new_problems": seeded(iteration.new_problems, "write"),
+                "sampling": seeded(iteration.sampling, "sample"),
+                "rewards": rewards,
+                "selection": selection.model_copy(update=chosen),
+                "training": seeded(iteration.training, "train"),
+            }
+        )
 
     def derived_seed(self, iteration: int, stage: str) -> int:
         """Seed of one stage: a hash, so that neighbouring recipe seeds are unrelated."""
@@ -242,6 +261,7 @@ def make_recipe(content: Mapping[str, Any], source: str = "the recipe") -> Recip
         for number in range(1, len(recipe.iterations) + 1):
             _check_thoughts(recipe, recipe.iteration(number))
             _check_choice(recipe.iteration(number))
+            _check_rewards(recipe.iteration(number))
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     return recipe
@@ -270,11 +290,25 @@ def _check_choice(iteration: Iteration) -> None:
     choice, training = iteration.choice, iteration.training
     if choice is None:
         return
-    if choice.by == "reward" and iteration.rewards is None:
-        raise InputError("choice.by is reward: the recipe lacks rewards")
+    if choice.by == "reward":
+        if iteration.rewards is None:
+            raise InputError("choice.by is reward: the recipe lacks rewards")
+        if iteration.rewards.judge is not None and iteration.rewards.judging.kind == "pairwise":
+            raise InputError(
+                "choice.by is reward, but a pairwise judge rates the responses of one model among "
+                "themselves: on average 0, whatever the model"
+            )
     for key in ("keep_every", "keep_best", "eval_every"):
         if getattr(training, key) is not None:
             raise InputError(f"training.{key} and choice exclude each other")
+
+
+def _check_rewards(iteration: Iteration) -> None:
+    """Refuse a rule that would find no rewards, before anything is sampled for it."""
+    selection = iteration.selection
+    for rule in (selection, selection.as_many_as):
+        if rule is not None and rule.rule in _BY_REWARD and iteration.rewards is None:
+            raise InputError(f"selection rule '{rule.rule}' needs the part rewards")
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -161,6 +161,10 @@ def test_a_choice_goes_on_from_what_was_measured(
         ({"choice": {"problems": HELD_OUT, "every": "day"}}, "key 'choice.every':"),
         ({"choice": {"problems": HELD_OUT, "by": "luck"}}, "key 'choice.by'"),
         ({"choice": {"problems": HELD_OUT, "by": "reward"}}, "the recipe lacks rewards"),
+        (
+            {"choice": {"problems": HELD_OUT, "by": "reward"}, "rewards": {"judge": "lab"}},
+            "a pairwise judge rates the responses of one model among themselves",
+        ),
         ({"choice": {"by": "vote_share"}}, "key 'choice.problems' is missing"),
         (
             {

@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from statllm.errors import InputError
-from statllm.files import read_json, read_parquet, sha256
+from statllm.files import read_json, read_parquet, sha256, write_parquet
 from statllm.generations import Generations
+from statllm.lab import problems
 from statllm.loop import run
 from statllm.processes import StageProcesses
 from statllm.recipe import Recipe, dump_recipe, make_recipe, read_recipe
@@ -138,11 +140,84 @@ def test_another_recipe_in_the_same_folder_is_refused(finished: Path) -> None:
         ({"sampling": {"adapter": "lora"}}, "sampling.adapter would be applied to every"),
         ({"iterations": []}, "key 'iterations'"),
         ({"model": None}, "key 'model'"),
+        ({"name": ""}, "key 'name'"),
+        ({"iterations": [{"selection": None}]}, r"key 'iterations\[1\].selection'"),
+        ({"iterations": [{"selection": {"settings": None}}]}, r"\[1\].selection.settings'"),
+        ({"iterations": [{"selection": {"rule": ["scpo"]}}]}, r"\[1\].selection.rule'"),
+        ({"iterations": [{}, {"training": None}]}, r"key 'iterations\[2\].training'"),
+        ({"iterations": [{"rewards": {}}]}, "name one of model, judge, lab, not none"),
+        ({"selection": {"rule": "tpo"}}, "selection rule 'tpo' needs the part rewards"),
+        ({"iterations": [{}, {"selection": {"rule": "rip"}}]}, "rule 'rip' needs the part rewards"),
     ],
 )
 def test_recipes_that_are_refused_and_how(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         make_recipe({**TINY, **change})
+
+
+def test_a_later_iteration_may_have_a_part_that_the_recipe_lacks() -> None:
+    later = {"rewards": {"lab": {}}, "selection": {"rule": "rip"}, "extra": {"n": 2}}
+    recipe = make_recipe({**TINY, "iterations": [{}, later]})
+    assert recipe.iteration(1).rewards is None
+    rewards = recipe.iteration(2).rewards
+    assert rewards is not None
+    assert rewards.lab is not None
+    assert rewards.lab.seed == rewards.judging.seed == recipe.derived_seed(2, "reward")
+
+
+@pytest.mark.parametrize("known", [[None] * 4, ["1", None, "3", "4"], None])
+def test_held_out_problems_without_references_are_refused_before_they_are_sampled(
+    known: list[str | None] | None, tmp_path: Path
+) -> None:
+    asked = problems("test", 4).drop_columns(["reference"])
+    if known is not None:
+        asked = asked.append_column("reference", pa.array(known, pa.string()))
+    write_parquet(asked, tmp_path / "heldout.parquet")
+    source = {"problems": {"source": str(tmp_path / "heldout.parquet")}, "k": 2}
+    missing = 4 if known is None else known.count(None)
+    with pytest.raises(InputError, match=f"evaluation.problems: {missing} of 4 have no reference"):
+        run(make_recipe({**TINY, "evaluation": source}), tmp_path / "run", isolate=False)
+    assert not list((tmp_path / "run").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"problems": {"source": "none.jsonl"}}, r"iterations\[1\].problems"),
+        ({"evaluation": {"problems": {"source": "none.jsonl"}}}, "evaluation.problems"),
+        (
+            {"iterations": [{}, {"choice": {"problems": {"source": "none.jsonl"}}}]},
+            r"iterations\[2\].choice.problems",
+        ),
+    ],
+)
+def test_a_missing_file_is_named_before_anything_is_run(
+    change: dict[str, Any], key: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"{key}: there is no file none.jsonl"):
+        run(make_recipe({**TINY, **change}), tmp_path / "run", isolate=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_responses_that_end_at_a_stop_string_are_trained_on_with_an_end(tmp_path: Path) -> None:
+    """Their tokens hold a part of the string and no end: such pairs were all left out."""
+    recipe = make_recipe(
+        {
+            **TINY,
+            "sampling": {**TINY["sampling"], "stop_strings": ["####"]},
+            "scoring": {"rule": "number"},
+            "evaluation": {"problems": {"source": "lab:test", "n": 4}, "k": 2},
+            "training": {**TINY["training"], "max_steps": 2},
+            "iterations": [{}],
+        }
+    )
+    done = run(recipe, tmp_path, isolate=False)
+    pairs = read_parquet(done.path(1, "pairs.parquet"))
+    assert pairs.num_rows > 3
+    for side in ("chosen", "rejected"):
+        assert not any("####" in text for text in pairs[side].to_pylist())
+    counts = read_json(done.record(1, "train"))["counts"]
+    assert counts == {"pairs": pairs.num_rows, "steps": 2}  # none is dropped
 
 
 def test_a_recipe_survives_its_file(recipe: Recipe, tmp_path: Path) -> None:

@@ -231,9 +231,10 @@ def adjusted(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def level_of(scores: Array, name: str, unit: str) -> TEstimate:
-    """Mean of (seeds, items); the interval of a unit "share of ..." stays within 0 and 1."""
+    """Mean of (seeds, items); that of a "share of ..." has an interval within 0 and 1."""
     mean = crossed(scores, name, unit)
-    return mean.as_share(scores.shape[1]) if unit.startswith("share") else mean
+    inside = np.nanmin(scores) >= 0 and np.nanmax(scores) <= 1  # unlike differences of shares
+    return mean.as_share(scores.shape[1]) if unit.startswith("share") and inside else mean
 
 
 def crossed(scores: Array, name: str, unit: str) -> TEstimate:

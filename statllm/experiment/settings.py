@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from statllm.errors import InputError
 from statllm.files import read_yaml
@@ -79,6 +87,13 @@ class Experiment(_Part):
     quick: dict[str, Any] = Field(
         default_factory=dict, description="Keys of this file that `--quick` replaces."
     )
+
+    _is_quick: bool = PrivateAttr(False)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether this was read as the short run, however many seeds there are."""
+        return self._is_quick
 
     @model_validator(mode="after")
     def _arms_are_known(self) -> Self:
@@ -157,6 +172,7 @@ def read_experiment(path: str | Path, *, quick: bool = False, **overrides: Any) 
         raise InputError(f"{path}: {f'{key}: ' if key else ''}{message}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    experiment._is_quick = quick
     return experiment
 
 

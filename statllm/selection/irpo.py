@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.ragged import BoolArray, Ragged
 from statllm.selection._draws import Words, drawn, words_of
@@ -68,7 +69,7 @@ def irpo(generations: Generations, settings: IrpoSettings | None = None) -> Sele
     gold = None
     if settings.gold != "ignore":
         require(generations, f"irpo with gold='{settings.gold}'", "gold_response")
-        gold = generations.column("gold_response").cast(pa.string()).combine_chunks()
+        gold = _gold_responses(generations)
     samples = Samples(generations, gold)
     prompts = words_of(generations.column("prompt_id"), settings.seed)
 
@@ -105,6 +106,15 @@ def irpo(generations: Generations, settings: IrpoSettings | None = None) -> Sele
         "gold": chosen.lengths > n_correct,
     }
     return Selection(table, build_ledger(samples, "irpo", reasons, pairs, numbers))
+
+
+def _gold_responses(generations: Generations) -> pa.Array:
+    column = generations.column("gold_response")
+    if pa.types.is_nested(column.type):
+        raise InputError(
+            f"column 'gold_response' holds {column.type}, one text per prompt was expected"
+        )
+    return column.cast(pa.string()).combine_chunks()
 
 
 def _with_gold(chosen: Ragged, gold: pa.Array, n_samples: int, *, first: bool) -> Ragged:

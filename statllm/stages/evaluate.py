@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
+from statllm.errors import InputError
 from statllm.files import write_parquet
 from statllm.stages.problems import load_problems, problem_file
 from statllm.stages.run_folder import Run
@@ -11,9 +14,11 @@ from statllm.stages.stage import OF_EVALUATION, Stage, always, thoughts_of
 def _evaluate(run: Run, iteration: int) -> dict[str, int]:
     from statllm.evaluation import evaluate
 
+    problems = load_problems(run.recipe.evaluation.problems)
+    _check_references(problems)
     table = evaluate(
         run.model(iteration),
-        load_problems(run.recipe.evaluation.problems),
+        problems,
         run.recipe.evaluation,
         run.recipe.scoring,
         seed=run.recipe.derived_seed(0, "evaluate"),
@@ -23,6 +28,17 @@ def _evaluate(run: Run, iteration: int) -> dict[str, int]:
     )
     write_parquet(table, run.path(iteration, "evaluation.parquet"))
     return {"prompts": table.num_rows}
+
+
+def _check_references(problems: pa.Table) -> None:
+    """Refuse problems without a known answer before they are sampled."""
+    n = problems.num_rows
+    missing = problems["reference"].null_count if "reference" in problems.column_names else n
+    if missing:
+        raise InputError(
+            f"evaluation.problems: {missing} of {n} have no reference, and what is counted are "
+            "right answers"
+        )
 
 
 EVALUATE = Stage(

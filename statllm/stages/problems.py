@@ -12,7 +12,7 @@ from statllm.errors import InputError
 from statllm.generations import Generations
 
 if TYPE_CHECKING:
-    from statllm.recipe import Problems
+    from statllm.recipe import Problems, Recipe
 
 
 def resolve_model(name: str) -> str:
@@ -55,3 +55,22 @@ def problem_file(problems: Problems) -> dict[str, str | Path]:
     from statllm.lab import world
 
     return {"problems": world.__file__}
+
+
+def check_sources(recipe: Recipe) -> None:
+    """Refuse missing files of problems before the first stage: the last is read hours later.
+
+    Raises
+    ------
+    InputError
+        Names the key and the file.
+    """
+    named = {"evaluation.problems": recipe.evaluation.problems}
+    for number in range(1, len(recipe.iterations) + 1):
+        settings = recipe.iteration(number)
+        named[f"iterations[{number}].problems"] = settings.problems
+        if settings.choice is not None:
+            named[f"iterations[{number}].choice.problems"] = settings.choice.problems
+    for key, problems in named.items():
+        if not (problems.source.startswith("lab:") or Path(problems.source).exists()):
+            raise InputError(f"{key}: there is no file {problems.source}")

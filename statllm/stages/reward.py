@@ -51,6 +51,7 @@ def rated(
             dtype=sampling.dtype,
             cache=cache,
             chat=settings.chat,
+            too_long="null",  # counted; the rule's `missing` says what to do about them
         )
         return seen_by(lambda seen: add_rewards(seen, [model]))
     if settings.judge is not None:

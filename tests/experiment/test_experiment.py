@@ -152,6 +152,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], message
         read_experiment(written(tmp_path, **changes))
 
 
+def test_a_short_run_is_one_whatever_becomes_of_it(tmp_path: Path) -> None:
+    short = read_experiment(written(tmp_path), quick=True, seeds=[0, 1, 2, 3, 4, 5])
+    assert short.model_copy(update={"base": {}}).is_quick
+    assert not read_experiment(written(tmp_path), seeds=[0, 1]).is_quick
+
+
 def test_quick_must_be_keys(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="quick is 3: a mapping of keys was expected"):
         read_experiment(written(tmp_path, quick=3), quick=True)

@@ -64,6 +64,8 @@ def test_levels_of_shares_stay_within_0_and_1_and_those_of_other_units_do_not() 
     assert ends["x", "a"].high == ends["right", "a"].high
     assert ends["right", "b"].high == pytest.approx(1 - 0.025 ** (1 / 40))  # none of 40, exactly
     assert ends["x", "b"].high == 0
+    gains = compare_scores({"gain": {"a": few - 0.5}}, [], {"gain": "share"}).levels[0].estimate
+    assert gains.interval().low < gains.value < 0
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,9 @@ def test_gold_response(table, gold, first):
 def test_gold_column_is_required(table):
     with pytest.raises(InputError, match="irpo with gold='last' needs the column 'gold_response'"):
         irpo(table(correct=[[True, False]]), IrpoSettings(gold="last"))
+    several = table(correct=[[True, False]], gold_response=[["a", "b"]])
+    with pytest.raises(InputError, match="'gold_response' holds list<.*>, one text per prompt"):
+        irpo(several, IrpoSettings(gold="last"))
 
 
 def test_verdicts_are_made_from_references(table):

@@ -271,6 +271,16 @@ def test_texts_that_are_too_long(classifier: Path, tmp_path: Path) -> None:
         assert np.isnan(model.score(["Hi", "Hi"], texts)).tolist() == [False, True]
 
 
+def test_a_recipe_leaves_them_to_its_rule(classifier: Path, tmp_path: Path) -> None:
+    """One of 40,000 responses must not stop a run for which no key says what to do about it."""
+    from statllm.recipe import Rewards
+    from statllm.stages.reward import rated
+
+    said = {"prompt_id": ["a"], "prompt": ["Hi"], "response": [["yes", "é" * 300]]}
+    found = rated(Generations(pa.table(said)), Rewards(model=str(classifier)), None, tmp_path)
+    assert np.isnan(found.ragged("reward").values).tolist() == [False, True]
+
+
 def test_models_that_are_none(classifier: Path, athene: Path, armorm: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

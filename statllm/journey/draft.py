@@ -31,14 +31,17 @@ class Phrases(BaseModel):
 
     reflect: tuple[str, ...] = Field(
         ("Wait, {rationale}", "But {rationale}", "Let me check: {rationale}"),
+        min_length=1,
         description="After a wrong step, with what is wrong with it.",
     )
     reflect_bare: tuple[str, ...] = Field(
         ("Wait, that is wrong.", "But that can't be right."),
+        min_length=1,
         description="The same, where the process reward gave no reason.",
     )
     back: tuple[str, ...] = Field(
         ("Let me go back.", "Alternatively,", "Let me try this again."),
+        min_length=1,
         description="Before the walk goes on from a node above.",
     )
     separator: str = Field("\n", description="Between steps, reflections and returns.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from statllm.errors import InputError
 from statllm.journey.draft import Draft, Phrases, Rewriter, TemplateRewriter, make_draft
 from statllm.journey.traverse import journey, n_trials, right_leaves, shortcut, wrong_ways
 from statllm.journey.tree import Tree
@@ -106,6 +107,11 @@ def extract(
         Reasons for dropping a tree: ``no_right_leaf``, ``no_wrong_trial`` (with `require_trial`),
         and those of the rewriter (``unanswered``, ``lost_step``), where no example of it is left.
 
+    Raises
+    ------
+    InputError
+        If some prompts are text and others messages.
+
     Examples
     --------
     >>> from statllm.journey.tree import Node
@@ -176,7 +182,13 @@ def _schema(rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> pa.Schem
     import pyarrow as pa
 
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-    conversation = bool(rows) and not isinstance(rows[0].get("prompt", ""), str)
+    kinds = {isinstance(row.get("prompt", ""), str): row["prompt_id"] for row in rows}
+    if len(kinds) > 1:
+        raise InputError(
+            f"the prompt of prompt_id '{kinds[True]}' is text, that of '{kinds[False]}' a list of "
+            "messages: examples of both can't be in one table"
+        )
+    conversation = False in kinds
     return pa.schema(
         [
             (name, messages if name == "prompt" and conversation else getattr(pa, _TYPES[kind])())

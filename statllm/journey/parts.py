@@ -34,7 +34,9 @@ class Parts:
         about = [rows, policy.identity, reward.identity, settings.model_dump()]
         digest = hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()
         record = self.folder / "search.json"
-        if record.is_file() and read_json(record) != {"digest": digest}:
+        other = record.is_file() and read_json(record) != {"digest": digest}
+        # One that stopped before it had anything to go on from stands in nobody's way.
+        if other and any(self.folder.glob("*.jsonl")):
             raise InputError(
                 f"{self.folder} belongs to another search (other problems, model, reward or "
                 "settings); remove it, or write to another file"

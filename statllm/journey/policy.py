@@ -165,7 +165,9 @@ class StepPolicy:
         return encoded
 
     def _step(self, text: str, stopped: bool, known: bool) -> Step:
-        place = text.find(self.step_end)
+        # A blank line is no step, it belongs to the step after it, if one is there.
+        blank = len(text) - len(text.lstrip())
+        place = text.find(self.step_end, blank if blank < len(text) else 0)
         if place >= 0:
             text = text[: place + len(self.step_end)]
             return Step(text, "answer" if has_answer(text) else "open")

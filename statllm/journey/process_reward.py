@@ -225,7 +225,8 @@ def read_verdict(text: str | None) -> tuple[bool, str] | None:
     found = list(_VERDICT.finditer(text or ""))
     if not found:
         return None
-    reason = " ".join((text or "")[: found[-1].start()].split())
+    # Earlier verdicts aren't part of the reason, which a reflection may hold.
+    reason = " ".join(_VERDICT.sub("", (text or "")[: found[-1].start()]).split())
     return found[-1][1].lower() == "correct", reason
 
 

@@ -56,7 +56,7 @@ def journey_plan(recipe: JourneyRecipe) -> list[str]:
 
 
 class _Run:
-    """What each phase reads, is decided by, and makes."""
+    """What each phase reads (files by their content), is decided by, and makes."""
 
     def __init__(self, recipe: JourneyRecipe, out: Path, phases: Phases) -> None:
         self.recipe, self.out, self.phases = recipe, out, phases
@@ -86,7 +86,7 @@ class _Run:
             )
             return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
 
-        self.phases.run("format", [start], phase.model_dump(), ["format"], make)
+        self.phases.run("format", [start, phase.data], phase.model_dump(), ["format"], make)
         return self.out / "format"
 
     def _search(self, model: Path) -> Path:
@@ -104,8 +104,9 @@ class _Run:
                 policy.close()
             return f"{len(trees)} trees, {sum(tree.n_generated for tree in trees)} steps drawn"
 
-        names = {"problems", "policy", "search", "reward"}
-        self.phases.run("search", [model], recipe.model_dump(include=names), ["trees.jsonl"], make)
+        settings = recipe.model_dump(include={"problems", "policy", "search", "reward"})
+        inputs: list[str | Path] = [model, recipe.problems.source, *_named(recipe.reward.judge)]
+        self.phases.run("search", inputs, settings, ["trees.jsonl"], make)
         return out
 
     def _long(self, start: Path, trees: Path) -> Path:
@@ -125,7 +126,8 @@ class _Run:
             return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
 
         settings = recipe.model_dump(include={"extract", "rewrite", "rewriting"})
-        self.phases.run("extract", [trees], settings, ["examples.parquet", "ledger.parquet"], take)
+        made = ["examples.parquet", "ledger.parquet"]
+        self.phases.run("extract", [trees, *_named(recipe.rewrite)], settings, made, take)
         self.phases.run("sft", [start, examples], recipe.training.model_dump(), ["sft"], make)
         return self.out / "sft"
 
@@ -156,7 +158,8 @@ class _Run:
             return f"{done.n_pairs} of {done.n_input} pairs, {done.n_steps} steps"
 
         drawn = phase.model_dump(include={"problems", "sampling"})
-        self.phases.run("sample", [start], drawn, ["samples.parquet"], draw)
+        asked = [start, Path(phase.problems.source)]
+        self.phases.run("sample", asked, drawn, ["samples.parquet"], draw)
         chosen = [phase.settings.model_dump(), self.recipe.scoring.model_dump()]
         self.phases.run(
             "pairs", [samples], chosen, ["pairs.parquet", "pairs-ledger.parquet"], choose
@@ -185,7 +188,16 @@ class _Run:
 
         decides = [settings.model_dump(), self.recipe.policy.sampling.model_dump()]
         decides.append(self.recipe.scoring.model_dump())
-        self.phases.run(f"evaluate-{phase}", [model], decides, [name], make)
+        self.phases.run(
+            f"evaluate-{phase}", [model, settings.problems.source], decides, [name], make
+        )
+
+
+def _named(model: str | None) -> list[str]:
+    """What a phase reads of a model: nothing where none is named."""
+    from statllm.stages import resolve_model
+
+    return [] if model is None else [resolve_model(model)]
 
 
 def open_rewriter(

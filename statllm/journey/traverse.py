@@ -41,7 +41,8 @@ def right_leaves(tree: Tree) -> list[int]:
     return [
         number
         for number, node in enumerate(tree.nodes)
-        if node.end == "answer"
+        if number  # the root is no step, whatever a file says of it
+        and node.end == "answer"
         and node.right is not False
         and (node.correct or (node.correct is None and bool(node.right)))
     ]

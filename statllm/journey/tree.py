@@ -96,6 +96,11 @@ class Tree:
                     f"the tree of prompt_id '{self.prompt_id}': node {number} has parent "
                     f"{node.parent}, which isn't before it"
                 )
+            if self.nodes[node.parent].end != "open":
+                raise InputError(
+                    f"the tree of prompt_id '{self.prompt_id}': node {number} follows node "
+                    f"{node.parent}, which is an end ({self.nodes[node.parent].end})"
+                )
 
     @cached_property
     def _children(self) -> list[list[int]]:
@@ -154,7 +159,8 @@ def read_trees(path: str | Path) -> list[Tree]:
     Raises
     ------
     InputError
-        Names the line, the tree and the node that can't be read, or a prompt_id that occurs twice.
+        Names the line, the tree and the node that can't be read, or a prompt_id that occurs twice;
+        a file without a tree is refused, too.
     """
     path = existing_file(path)
     trees: list[Tree] = []
@@ -168,8 +174,10 @@ def read_trees(path: str | Path) -> list[Tree]:
             continue
         try:
             row = json.loads(line)
+            if "\\ud" in line.lower():  # half of a surrogate pair could be read, but never written
+                json.dumps(row, ensure_ascii=False).encode()
         except ValueError as error:
-            raise InputError(f"{path}, line {number} is not JSON") from error
+            raise InputError(f"{path}, line {number} is not JSON: {error}") from error
         try:
             tree = _tree(row)
         except InputError as error:
@@ -178,6 +186,8 @@ def read_trees(path: str | Path) -> list[Tree]:
             raise InputError(f"{path}, line {number}: prompt_id '{tree.prompt_id}' occurs twice")
         seen.add(tree.prompt_id)
         trees.append(tree)
+    if not trees:
+        raise InputError(f"{path} has no tree")
     return trees
 
 
@@ -192,7 +202,14 @@ def _tree(row: Any) -> Tree:
             raise InputError(f"key '{name}' is missing")
     if not isinstance(row["nodes"], Sequence) or isinstance(row["nodes"], str):
         raise InputError("key 'nodes' must be a list")
+    if not isinstance(row.get("made_by"), dict | None):
+        raise InputError("key 'made_by' must be an object")
     prompt_id = str(row["prompt_id"])
+    if not _is_prompt(row["prompt"]):
+        raise InputError(
+            f"prompt_id '{prompt_id}': key 'prompt' must be text, or a list of messages with role "
+            "and content"
+        )
     nodes = []
     for number, given in enumerate(row["nodes"]):
         if not isinstance(given, dict) or "parent" not in given or set(given) - _KNOWN:
@@ -205,9 +222,29 @@ def _tree(row: Any) -> Tree:
         )  # fmt: skip
         if not all(isinstance(value, kind) for value, kind in kinds):
             raise InputError(f"prompt_id '{prompt_id}', node {number}: a value has a wrong type")
+        if node.score is not None and not 0 <= node.score <= 1:
+            raise InputError(
+                f"prompt_id '{prompt_id}', node {number}: score is {node.score}, not in [0, 1]"
+            )
         if node.end not in get_args(End):
             raise InputError(f"prompt_id '{prompt_id}', node {number}: end is {node.end!r}")
         nodes.append(node)
     reference = row.get("reference")
     reference = None if reference is None else str(reference)
     return Tree(prompt_id, row["prompt"], reference, tuple(nodes), row.get("made_by"))
+
+
+def _is_prompt(value: Any) -> bool:
+    """Whether this is text, or messages."""
+    if isinstance(value, str):
+        return True
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(one, dict)
+            and isinstance(one.get("role"), str)
+            and isinstance(one.get("content"), str)
+            for one in value
+        )
+    )

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from statllm.errors import InputError
 from statllm.journey import ExtractSettings, Tree, extract, journey, right_leaves
 from statllm.journey.draft import ModelRewriter, Phrases, lost_step, make_draft
 from statllm.journey.tree import Node
@@ -52,6 +54,12 @@ def test_words_without_numbers_must_survive_as_words() -> None:
     assert lost_step(["Let us begin."], "we begin") == 0
 
 
+@pytest.mark.parametrize("name", ["reflect", "reflect_bare", "back"])
+def test_there_is_a_wording_to_draw(name: str) -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Phrases(**{name: ()})
+
+
 class Writer:
     """Rewrites well, loses the error, or says nothing."""
 
@@ -86,6 +94,15 @@ def test_rewritten_journeys_are_checked_and_the_ledger_adds_up(tmp_path: Path) -
     # Shortcuts have nothing to be rewritten.
     plain = extract(trees, ExtractSettings(kind="shortcut"), ModelRewriter(Writer(), tmp_path))
     assert plain.examples["response"].to_pylist() == ["#### 4"] * 3
+
+
+def test_text_and_messages_do_not_mix() -> None:
+    talk = tree_of("good")
+    messages = [{"role": "user", "content": "P"}]
+    other = Tree("talk", messages, "4", talk.nodes)
+    assert extract([other]).examples["prompt"].to_pylist() == [messages]
+    with pytest.raises(InputError, match="'good' is text, that of 'talk' a list of messages"):
+        extract([talk, other])
 
 
 def test_both_kinds_take_the_same_trees_and_leaves(random_trees: list[Tree]) -> None:

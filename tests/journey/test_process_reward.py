@@ -83,6 +83,17 @@ def test_what_a_server_without_tokens_says_is_a_step(policy: StepPolicy) -> None
     assert policy._step("2 + 2", stopped=False, known=True).end == "cut"
 
 
+def test_a_blank_line_belongs_to_the_step_after_it() -> None:
+    """Models that leave a line free between steps would spend every second step on nothing."""
+    policy = open_policy(model_path(), SamplingSettings(max_new_tokens=80), "\n", 24)
+    whole = policy._step("\n\n2 + 2 = 4\nThen", stopped=True, known=True)
+    assert (whole.text, whole.end) == ("\n\n2 + 2 = 4\n", "open")
+    assert policy._step("\n2 + 2", stopped=False, known=True).end == "cut"
+    assert policy._step("\nEasy", stopped=True, known=True).end == "answer"
+    # An engine that stops at the first line's end has no more to tell.
+    assert policy._step("\n", stopped=True, known=True) == policy._step("", True, known=False)
+
+
 def test_a_conversation_is_gone_on_with_inside_the_reply() -> None:
     from statllm.models import load_model, load_tokenizer
 
@@ -124,6 +135,7 @@ class RuleJudge:
         (["No idea"], 0.5, False, "", 1),
         (["[[correct]]", "Bad. [[INCORRECT]]", "?"], 0.5, False, "Bad.", 1),
         (["[[incorrect]] no, [[correct]]", "x [[correct]]", None], 1.0, True, "", 1),
+        (["[[correct]]\nNo: 7 is odd.\n[[incorrect]]"], 0.0, False, "No: 7 is odd.", 0),
     ],
 )
 def test_votes_of_a_judge(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from statllm.files import read_parquet
 from statllm.journey.recipe import read_journey_recipe
-from statllm.journey.run import run_journey
+from statllm.journey.run import journey_plan, run_journey
+from statllm.phases import Plan
+
+STUDY = Path(__file__).parents[2] / "studies" / "journey"
 
 RECIPE = """
 name: small
@@ -53,9 +57,32 @@ def test_a_recipe_from_the_lab_to_dpo(tmp_path: Path) -> None:
     assert sum("done before" in line for line in changed) == 8
 
 
+def test_what_a_phase_reads_decides_whether_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files under an old name that hold something new make their phases run again."""
+    read: dict[str, list[str]] = {}
+
+    def note(self: Plan, name: str, inputs: Sequence[str | Path], *rest: object) -> None:
+        read[name] = [str(one) for one in inputs]
+
+    monkeypatch.setattr(Plan, "run", note)
+    journey_plan(read_journey_recipe(STUDY / "recipe.yaml"))
+    judge = "Qwen/Qwen2.5-72B-Instruct"
+    assert read == {
+        "format": ["deepseek-ai/deepseek-math-7b-base", "prm800k_solutions.parquet"],
+        "evaluate-format": ["format", "math500.parquet"],
+        "search": ["format", "math_train.parquet", judge],
+        "extract": ["trees.jsonl", judge],
+        "sft": ["format", "examples.parquet"],
+        "evaluate-sft": ["sft", "math500.parquet"],
+        "sample": ["sft", "math_train.parquet"],
+        "pairs": ["samples.parquet"],
+        "dpo": ["sft", "pairs.parquet"],
+        "evaluate-dpo": ["dpo", "math500.parquet"],
+    }
+
+
 def test_recipes_are_read() -> None:
-    folder = Path(__file__).parents[2] / "studies" / "journey"
-    paper = read_journey_recipe(folder / "recipe.yaml")
+    paper = read_journey_recipe(STUDY / "recipe.yaml")
     assert (paper.search.width, paper.search.keep, paper.search.depth) == (3, 3, 10)
     assert paper.search.prune == "verdicts"
     assert paper.training.epochs == 3
@@ -64,5 +91,5 @@ def test_recipes_are_read() -> None:
     assert paper.pairs.sampling.top_p == 0.95
     rule = paper.pairs.settings
     assert (rule.positives, rule.negatives, rule.pairs_per_prompt) == (5, 5, 5)
-    lab = read_journey_recipe(folder / "lab.yaml")
+    lab = read_journey_recipe(STUDY / "lab.yaml")
     assert lab.reward.reward == "lab"

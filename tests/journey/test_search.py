@@ -141,6 +141,17 @@ def test_another_search_is_not_gone_on_with(digits: dict[str, Any], tmp_path: Pa
         search(asked(3), digits["policy"](), digits["reward"](), SearchSettings(width=3), out)
 
 
+def test_a_search_that_had_nothing_yet_bars_no_other(
+    digits: dict[str, Any], tmp_path: Path
+) -> None:
+    """A mistake in the first call (a wrong reward, say) isn't kept for ever."""
+    out, one = tmp_path / "trees.jsonl", SearchSettings(width=2, depth=2)
+    with pytest.raises(KeyboardInterrupt):
+        search(asked(2), digits["policy"](fail_after=0), digits["reward"](), one, out)
+    other = SearchSettings(width=3, depth=2)
+    assert len(search(asked(2), digits["policy"](), digits["reward"](), other, out)) == 2
+
+
 def test_problems_must_be_prompts(digits: dict[str, Any]) -> None:
     twice = pa.table({"prompt_id": ["a", "a"], "prompt": ["P", "Q"]})
     with pytest.raises(InputError, match="'a'"):

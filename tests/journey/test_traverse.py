@@ -146,3 +146,7 @@ def test_trials_happen_at_their_share() -> None:
         journey(tree, 2, rng, trial_share=1.5)
     with pytest.raises(InputError, match="no right end"):
         journey(tree, 1, rng)
+
+
+def test_a_root_that_claims_to_be_right_is_no_leaf() -> None:
+    assert right_leaves(Tree("a", "P", "1", (Node(-1, end="answer", correct=True),))) == []

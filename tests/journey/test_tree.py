@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,22 @@ def row(**changes: object) -> dict[str, object]:
         (json.dumps(row(nodes=[{"parent": -1}, {"parent": 0, "end": "x"}])), "node 1: end is 'x'"),
         (json.dumps(row(nodes=[{"parent": -1}, {"parent": 0, "right": 3}])), "node 1: a value has"),
         (json.dumps(row()) + "\n" + json.dumps(row()), "line 2: prompt_id 'a' occurs twice"),
+        (json.dumps(row(nodes=[{"parent": -1}, {"parent": 0, "score": 7}])), "score is 7, not in"),
+        (json.dumps(row(nodes=[{"parent": -1}, {"parent": 0, "score": float("nan")}])), "is nan"),
+        (json.dumps(row(nodes=[{"parent": -1}, {"parent": 0, "end": "answer"}, {"parent": 1}])),
+         "node 2 follows node 1, which is an end (answer)"),
+        (json.dumps(row(made_by=[1])), "key 'made_by' must be an object"),
+        (json.dumps(row(prompt="half a pair: \ud83d")), "line 1 is not JSON"),
+        *((json.dumps(row(prompt=wrong)), "key 'prompt' must be text, or a list of messages")
+          for wrong in (3, {"a": 1}, [], ["x"], [{"role": "user"}])),
+        ("\n", "has no tree"),
     ],
 )  # fmt: skip
 def test_a_broken_file_is_refused_by_line_and_node(
     line: str, complaint: str, tmp_path: Path
 ) -> None:
     (tmp_path / "t.jsonl").write_text(line + "\n")
-    with pytest.raises(InputError, match=complaint.replace("[", r"\[")):
+    with pytest.raises(InputError, match=re.escape(complaint)):
         read_trees(tmp_path / "t.jsonl")
 
 

@@ -153,7 +153,7 @@ def _print(compared: list[SetComparison], names: list[str], level: float) -> Non
             each.estimate.name,
             f"{each.estimate.value:+.4f}",
             interval_text(each.estimate, level),
-            format_p(each.log_p_holm),
+            format_p(each.log_p_holm) + " *" * each.of_all_shares,
             each.estimate.unit,
         )
         for each in compared
@@ -161,3 +161,5 @@ def _print(compared: list[SetComparison], names: list[str], level: float) -> Non
     head = ("figure", "value", f"{100 * level:g} % interval", "p (Holm)", "unit")
     title = f"{names[1]} (B) less {names[0]} (A)"
     console().print(table_of(title, head, rows, wrap=("figure", "unit")))
+    if any(each.of_all_shares for each in compared):
+        console().print("* a test of all shares at once, not of this figure alone")

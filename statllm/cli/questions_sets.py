@@ -65,7 +65,7 @@ def read_set(
         if cluster not in given:
             have = ", ".join(given.table.column_names)
             raise InputError(f"{path} has no column '{cluster}'; it has {have}")
-        labels = np.array([str(value) for value in given.column(cluster).to_pylist()])
+        labels = np.array(_labels(given.table, cluster))
     words = np.array([len(text.split()) for text in texts], dtype=float)
     told = (
         [str(value) for value in given.column("reference").fill_null("").to_pylist()]
@@ -78,6 +78,15 @@ def read_set(
         given.table, texts, words, difficulty, reference_buckets(counts), counts,
         "reference" in given,
     )  # fmt: skip
+
+
+def _labels(table: Any, name: str) -> list[str]:
+    """A column as labels. Nothing is no label: such questions needn't belong together."""
+    values = table[name].to_pylist()
+    if None in values:
+        prompt_id = table["prompt_id"][values.index(None)].as_py()
+        raise InputError(f"column '{name}' is null at prompt_id '{prompt_id}'")
+    return [str(value) for value in values]
 
 
 def _responses(given: Any, rule: str) -> tuple[Any, Any, Any]:
@@ -116,7 +125,7 @@ def topic_labels(
         for each in sets:
             if topic not in each.table.column_names:
                 raise InputError(f"there is no column '{topic}' in one of the sets")
-        values = [str(v) for each in sets for v in each.table[topic].to_pylist()]
+        values = [label for each in sets for label in _labels(each.table, topic)]
         codes = np.unique(np.array(values), return_inverse=True)[1]
         return list(np.split(codes, ends))
     texts = [text for each in sets for text in each.texts]

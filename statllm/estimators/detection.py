@@ -186,7 +186,7 @@ def _share(part: FloatArray, of: FloatArray, clusters: ArrayLike | None, name: s
 
 
 def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+    return 0.0 if x < -700 else 1 / (1 + math.exp(-x))  # NaN stays
 
 
 def _binary(values: ArrayLike, name: str) -> FloatArray:

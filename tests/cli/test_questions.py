@@ -78,7 +78,8 @@ def test_one_set(both: tuple[Path, Path], tmp_path: Path) -> None:
 
 def test_two_sets(both: tuple[Path, Path], tmp_path: Path) -> None:
     out, picture = tmp_path / "out.json", tmp_path / "out.png"
-    run(*both, "-o", out, "--figure", picture, "--topics", 5)
+    said = run(*both, "-o", out, "--figure", picture, "--topics", 5)
+    assert "* a test of all shares at once" in said
     found = {each["name"]: each for each in json.loads(out.read_text())["comparison"]}
     lengths = [
         [
@@ -101,6 +102,15 @@ def test_documents_are_clusters(both: tuple[Path, Path], tmp_path: Path) -> None
     figures = {f["name"]: f for f in json.loads(out.read_text())["sets"][0]["figures"]}
     assert figures["mean response length"]["n"] == 20
     assert figures["same cluster"]["value"] == pytest.approx(20 * 2 / (40 * 39))
+
+
+@pytest.mark.parametrize("option", ["--cluster", "--topic"])
+def test_no_label_is_not_a_label(option: str, tmp_path: Path) -> None:
+    path = tmp_path / "q.parquet"
+    table = {"prompt_id": ["a", "b", "c"], "prompt": ["x y", "z", "w v"], "of": ["d", None, "d"]}
+    pq.write_table(pa.table(table), path)
+    with pytest.raises(InputError, match="column 'of' is null at prompt_id 'b'"):
+        run(path, option, "of")
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,12 @@ def test_intervals_stay_within_bounds_and_extremes_have_one() -> None:
     assert all(0 <= f.interval(0.999).low <= f.interval(0.999).high <= 1 for f in few.figures())
 
 
+def test_one_problem_has_no_interval() -> None:
+    figure = detection([1, 0, 1], [1, 1, 0], clusters=list("aaa")).f1
+    assert figure.value == 0.5
+    assert np.isnan([figure.se, figure.interval().low, figure.interval().high]).all()
+
+
 def test_nothing_found_is_undefined_not_zero() -> None:
     found = detection([0, 0, 0], [0, 1, 0])
     assert np.isnan(found.precision.value)

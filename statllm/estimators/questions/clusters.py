@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from statllm.estimators.comparison import t_estimate
 from statllm.estimators.entropies import entropy
 from statllm.results import Estimate, Interval
 
@@ -103,7 +104,10 @@ def _dominance(counts: FloatArray, n: int) -> Estimate:
         left = (pairs - 2 * (counts - 1)) / ((n - 1) * (n - 2))
         mean = float(counts @ left) / n
         se = math.sqrt((n - 1) / n * float(counts @ (left - mean) ** 2))
-    return Estimate(value, se, n, "Simpson, unbiased", "same cluster", "probability")
+    found = t_estimate(
+        value, se, math.inf, n, "Simpson, unbiased", "same cluster", "probability"
+    )  # fmt: skip
+    return found.as_share(n)
 
 
 def spherical_kmeans(

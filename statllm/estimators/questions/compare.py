@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from statllm.estimators.comparison import t_estimate, t_test, unpaired_difference
+from statllm.estimators.comparison import sign_test, t_estimate, t_test, unpaired_difference
 from statllm.estimators.multiplicity import holm
 from statllm.estimators.questions.clusters import ClusterDiversity
 from statllm.estimators.questions.difficulty import QuestionDifficulty
 from statllm.estimators.questions.references import ReferenceBuckets
-from statllm.estimators.selective import auroc
+from statllm.estimators.selective import auroc, delong_test
 from statllm.results import Estimate, TestResult
 
 FloatArray = NDArray[np.float64]
@@ -38,6 +38,11 @@ class SetComparison:
     estimate: Estimate
     test: TestResult
     log_p_holm: float = math.nan
+
+    @property
+    def of_all_shares(self) -> bool:
+        """Whether the test is of all shares at once, not of this figure alone."""
+        return self.test.method.startswith("homogeneity")
 
     def to_dict(self, level: float = 0.95) -> dict[str, Any]:
         """Return plain values."""
@@ -66,7 +71,9 @@ def compare_questions(
     response, ties one half, which a few very long ones don't move. Reference answers and clusters:
     a Monte-Carlo test that both sets draw from the same shares (`homogeneity_test`), beside the
     difference of the share that has a reference, and the log ratio of the effective numbers of
-    clusters. Clusters have to be those of both sets together.
+    clusters. Clusters have to be those of both sets together. The Monte-Carlo test is of all shares
+    at once, so that it may find a difference where the one figure beside it shows none; it takes
+    questions as independent, those of one document, too.
 
     Parameters
     ----------
@@ -111,12 +118,13 @@ def compare_questions(
             None if each.clusters is None else each.clusters[of]
             for each, of in zip((a, b), known, strict=True)
         ]
-        gap = unpaired_difference(
-            first[known[0]], second[known[1]], groups[0], groups[1], name=name, unit=unit
-        )
-        found.append(SetComparison(gap, t_test(gap)))
+        of_a, of_b = first[known[0]], second[known[1]]
+        gap = unpaired_difference(of_a, of_b, groups[0], groups[1], name=name, unit=unit)
+        certain = gap.se == 0 and gap.value != 0
+        test = _apart(gap.value, of_a, of_b, groups) if certain else t_test(gap)
+        found.append(SetComparison(gap, test))
         if name == "mean response length":
-            found.append(_longer(first[known[0]], second[known[1]], groups))
+            found.append(_longer(of_a, of_b, groups))
     if references is not None:
         found += _references(*references, generator)
     if diversity is not None:
@@ -189,7 +197,11 @@ def _g(first: NDArray[np.int64], total: NDArray[np.int64]) -> FloatArray:
 
 
 def _longer(first: FloatArray, second: FloatArray, groups: Sequence[Any]) -> SetComparison:
-    """P(length in B > length in A) + P(equal) / 2: the area under the ROC curve of the set."""
+    """P(length in B > length in A) + P(equal) / 2: the area under the ROC curve of the set.
+
+    Tested against one half by Brunner and Munzel (2000): DeLong's error of the area, which is that
+    of its difference from a score that says nothing, and t with Welch's degrees of freedom.
+    """
     values = np.concatenate([first, second])
     in_b = np.repeat([False, True], [len(first), len(second)])
     clusters = None
@@ -200,8 +212,19 @@ def _longer(first: FloatArray, second: FloatArray, groups: Sequence[Any]) -> Set
         ]
         clusters = np.array(parts[0] + parts[1])
     area = auroc(values, in_b, clusters=clusters).named("longer response in B", "probability")
-    gap = t_estimate(area.value - 0.5, area.se, math.inf, area.n, area.method)
-    return SetComparison(area, t_test(gap))
+    if area.value in (0.0, 1.0):
+        return SetComparison(area, _apart(area.value - 0.5, first, second, groups))
+    nothing = np.zeros(len(values))
+    return SetComparison(area, delong_test(nothing, values, in_b, clusters=clusters))
+
+
+def _apart(gap: float, first: FloatArray, second: FloatArray, groups: Sequence[Any]) -> TestResult:
+    """Sets that don't overlap have no error: pairs of questions, or clusters, have signs."""
+    pairs = min(
+        len(rows) if each is None else len(np.unique(each))
+        for rows, each in zip((first, second), groups, strict=True)
+    )
+    return sign_test(np.full(pairs, gap))
 
 
 def _references(

@@ -66,7 +66,9 @@ class QuestionDifficulty:
             groups = None if self.clusters is None else self.clusters[known]
             if name == "response length" and groups is None:
                 found.append(quantile_estimate(values[known], 0.5, f"median {name}", unit))
-            found.append(mean_estimate(values[known], groups, f"mean {name}", unit))
+            mean = mean_estimate(values[known], groups, f"mean {name}", unit)
+            # Where all questions, or none, were answered there is no spread, but no certainty.
+            found.append(mean.as_share(mean.n) if name == "pass rate" else mean)
         both = np.isfinite(self.length) & np.isfinite(self.pass_rate)
         if both.sum() > 2 and len(np.unique(self.pass_rate[both])) > 1:
             groups = None if self.clusters is None else self.clusters[both]

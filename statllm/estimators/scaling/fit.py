@@ -23,6 +23,8 @@ from statllm.results import Interval
 FloatArray = NDArray[np.float64]
 Law = Literal["log", "power"]
 
+_ROUNDING = 1e-12  # relative to the scores
+
 _LAWS = {"log": (fit_log, predict_log, 2), "power": (fit_power, predict_power, 3)}
 
 
@@ -190,7 +192,8 @@ def scaling_difference(a: ScalingFit, b: ScalingFit, parameter: str) -> TEstimat
         raise ValueError("only fits of one law to scores of the same seeds, sizes and items pair")
     (value_a, first), (value_b, second) = (_of(fit, parameter) for fit in (a, b))
     difference = _values(b._scores, value_b, second) - _values(a._scores, value_a, first)
-    return _mean(difference, f"difference of {parameter}")
+    largest = max(np.abs(fit._scores).max() for fit in (a, b))
+    return _mean(_without_rounding(difference, largest), f"difference of {parameter}")
 
 
 def curvature(scores: ArrayLike, sizes: ArrayLike) -> TEstimate:
@@ -251,7 +254,15 @@ def _values(y: FloatArray, value: float, gradient: FloatArray) -> FloatArray:
 def _linearised(y: FloatArray, value: float, gradient: FloatArray, name: str) -> TEstimate:
     if not np.isfinite(gradient).all():
         return t_estimate(value, math.nan, math.nan, len(y), "not identified", name, _unit(name))
-    return _mean(_values(y, value, gradient), name)
+    return _mean(_without_rounding(_values(y, value, gradient), np.abs(y).max()), name)
+
+
+def _without_rounding(values: FloatArray, largest: float) -> FloatArray:
+    """Zero in place of what scores of this size leave by rounding alone.
+
+    A flat curve has a gain of 0, not one of 1e-17 that is certain, for it has no error.
+    """
+    return np.where(np.abs(values) < _ROUNDING * largest, 0.0, values)
 
 
 def _mean(values: FloatArray, name: str) -> TEstimate:

@@ -66,7 +66,7 @@ def reported_trend(accuracies: ArrayLike, n_items: int, sizes: ArrayLike) -> Rep
         raise ValueError("accuracies must lie strictly between 0 and 1")
     if not (n > 0).all() or len(np.unique(n)) < len(n):
         raise ValueError("sizes must be positive and all different")
-    if n_items < 1:
+    if not n_items >= 1:
         raise ValueError(f"n_items must be at least 1, not {n_items}")
     weight = n_items / (p * (1 - p))
     x = np.log2(n)

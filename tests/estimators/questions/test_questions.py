@@ -149,3 +149,46 @@ def test_two_sets_are_compared_as_scipy_does() -> None:
     assert by_name["effective clusters"].test.p_value < 0.01
     for each in found:
         assert each.log_p_holm >= each.test.log_p_value
+
+
+def test_longer_responses_are_brunner_and_munzel_s_test() -> None:
+    rng = np.random.default_rng(8)
+    for n, m in ((5, 7), (40, 25)):
+        a, b = rng.integers(5, 60, n), rng.integers(15, 90, m)
+        found = compare_questions(
+            question_difficulty([[x] for x in a]), question_difficulty([[x] for x in b])
+        )[1]
+        assert found.estimate.name == "longer response in B"
+        assert found.test.p_value == pytest.approx(stats.brunnermunzel(a, b).pvalue)
+
+
+def test_sets_without_overlap_are_no_certainty() -> None:
+    """3 against 4 questions: 35 arrangements, of which 2 separate the sets."""
+    sizes = ([[1], [2], [3]], [[7], [8], [9], [10]])
+    apart = compare_questions(*(question_difficulty(one) for one in sizes))[1]
+    assert apart.estimate.value == 1
+    assert apart.test.p_value == pytest.approx(2 * 0.5**3)  # as the interval says
+    assert apart.test.p_value >= 2 / 35
+    assert 0.5 in apart.estimate.interval()
+    # Neither are means without spread: all right, and all wrong.
+    never, always = (question_difficulty(None, [[x]] * 3) for x in (0, 1))
+    (rate,) = compare_questions(never, always)
+    assert (rate.estimate.value, rate.test.p_value) == (1, pytest.approx(2 * 0.5**3))
+    assert compare_questions(always, always)[0].test.p_value == 1
+    # All of a document are one unit.
+    documents = (["d", "d", "e"], ["f", "g", "h", "h"])
+    grouped = compare_questions(
+        *(question_difficulty(x, clusters=y) for x, y in zip(sizes, documents, strict=True))
+    )[1]
+    assert grouped.test.p_value == pytest.approx(2 * 0.5**2)
+
+
+def test_shares_have_intervals_of_shares() -> None:
+    never = question_difficulty(None, [[0, 0], [0], [0, 0]]).figures()[0]
+    exact = stats.binomtest(0, 3).proportion_ci()
+    assert (never.value, never.interval().low) == (0, 0)
+    assert never.interval().high == pytest.approx(exact.high)
+    few = cluster_diversity([3, 1]).dominance.interval()
+    assert few.low == 0
+    assert few.high == 1
+    assert 0.3 < cluster_diversity([50, 50]).dominance.interval().low < 0.5

@@ -84,6 +84,17 @@ def test_a_line_or_a_step_has_no_exponent() -> None:
     assert np.isnan(fit.parameters["exponent"].interval().low)
 
 
+@pytest.mark.parametrize("score", [0.0, 0.1, 0.5, 0.7, 1.0])
+def test_a_flat_curve_has_no_gain_and_no_curvature(score: float) -> None:
+    """By rounding the gain was 1e-17 without an error, which a test took for certain."""
+    for shape in ((5, 4), (5, 4, 30)):
+        scores = np.full(shape, score)
+        fit = scaling_fit(scores, SIZES)
+        found = [fit.parameters["gain per doubling"], curvature(scores, SIZES), *fit.residuals()]
+        found.append(scaling_difference(fit, scaling_fit(scores / 3, SIZES), "gain per doubling"))
+        assert [(one.value, t_test(one).p_value) for one in found] == [(0.0, 1.0)] * 7
+
+
 def test_a_difference_is_paired_by_seed() -> None:
     """The seeds' own levels and slopes, shared by both sets, fall out."""
     rng = np.random.default_rng(4)
@@ -121,6 +132,22 @@ def test_a_published_trend_is_weighted_least_squares() -> None:
     assert found.line.p_value == pytest.approx(stats.chi2.sf(chi2, 1))
     # WebInstruct's fall on GPQA is within the noise of 448 questions.
     assert 0 in found.gain.interval()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "n", "sizes", "message"),
+    [
+        ([0.5, np.nan], 100, [1, 2], "strictly between 0 and 1"),
+        ([0.5, 0.6], 0, [1, 2], "n_items must be at least 1"),
+        ([0.5, 0.6], np.nan, [1, 2], "n_items must be at least 1, not nan"),
+        ([0.5, 0.6], 100, [1, np.nan], "positive and all different"),
+    ],
+)
+def test_wrong_published_rows(
+    accuracies: list[float], n: int, sizes: list[float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        reported_trend(accuracies, n, sizes)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import typer
 
 from statllm.cli.common import (
     Where,
+    check_not_read,
     conditions,
     console,
     mapping,
@@ -100,6 +101,7 @@ def prompts(
     )
 
     check_output(output, (".parquet", ".jsonl", ".ndjson"))
+    check_not_read(output, guideline, *([] if texts is None else [texts]))
     known = read_guideline(guideline)
     out = console()
     if texts is None:
@@ -179,6 +181,8 @@ def read(
     )
 
     check_output(ledger)
+    for written in (output, ledger, rewards):
+        check_not_read(written, answers, guideline, *([] if texts is None else [texts]))
     if (texts is None) != (rewards is None):
         raise InputError("--texts and --rewards belong together")
     known = read_guideline(guideline)
@@ -253,16 +257,18 @@ def evaluate_(
 
         statllm criteria evaluate findings.parquet truth.jsonl --where strategy=crit -o crit.json
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     from statllm._formats import check_output, read_table
     from statllm.scoring.criteria import evaluate, read_truth
+    from statllm.scoring.criteria.columns import WHOLE, typed
 
     check_output(output, (".json",))
+    check_not_read(output, findings, truth)
     table = read_table(findings, mapping(helpful=helpful), conditions(where))
     if "vote" in table.column_names:
-        table = table.filter(pc.equal(table["vote"].cast(pa.int64()), vote))
+        table = typed(table, {"vote": WHOLE}, "findings")
+        table = table.filter(pc.equal(table["vote"], vote))
         if not table.num_rows:
             raise InputError(f"{findings} has no vote {vote}")
     result = evaluate(table, read_truth(read_table(truth, {}, {})))

@@ -27,17 +27,20 @@ def print_evaluation(result: Evaluation, n: int, source: Path) -> None:
     if result.from_examples.n:
         figures.append(result.from_examples)
     out.print(estimates(f"{printable(str(source))}: {n} findings", figures))
-    rows = [
-        (
-            one.criterion, f"{one.precision.value:.3f}", f"{one.precision.interval():.3f}",
-            one.precision.n, f"{one.recall.value:.3f}", f"{one.recall.interval():.3f}",
-            one.recall.n, one.n_unread,
-        )
-        for one in result.criteria
+    # two tables: one has no room for the criteria in 80 columns
+    claims = [
+        (one.criterion, one.precision.n, f"{one.precision.value:.3f}",
+         f"{one.precision.interval():.3f}") for one in result.criteria
     ]  # fmt: skip
-    head = ("criterion", "precision", "interval", "claims", "recall", "interval", "violations",
-            "unread")  # fmt: skip
-    out.print(table_of("verdicts by criterion (Wilson, 95 %)", head, rows, wrap=("criterion",)))
+    columns = ["criterion", "claims", "precision", "interval"]
+    out.print(table_of("claims by criterion (Wilson, 95 %)", columns, claims, wrap=("criterion",)))
+    violations = [
+        (one.criterion, one.recall.n, f"{one.recall.value:.3f}", f"{one.recall.interval():.3f}",
+         one.n_unread) for one in result.criteria
+    ]  # fmt: skip
+    title = "violations by criterion (Wilson, 95 %)"
+    columns = ["criterion", "violations", "recall", "interval", "unread"]
+    out.print(table_of(title, columns, violations, wrap=("criterion",)))
     if len(result.layers.rates) < _N_LAYERS:
         out.print("helpfulness isn't known without --helpful")
 

@@ -197,22 +197,29 @@ def _tell(
         write_json({"level": level, "probes": listed}, output)
     if figure is not None:
         _draw(reports, level, figure)
-    rows = []
+    shares, differences = [], []
     for place, report in enumerate(reports):
         for effect in _effects(report):
-            rows.append(
+            shares.append(
                 (
                     report.kind, effect.name, f"{effect.neutral.value:.4f}",
-                    f"{effect.probed.value:.4f}", f"{effect.difference.value:+.4f}",
-                    interval_text(effect.difference, level), format_p(adjusted[place][effect.name]),
-                    "-" if effect.mde != effect.mde else f"{effect.mde:.4f}",
-                    f"{effect.n_lost}/{effect.n_gained}",
+                    f"{effect.probed.value:.4f}", f"{effect.n_lost}/{effect.n_gained}",
                 )
             )  # fmt: skip
-    head = ("probe", "outcome", "neutral", "probed", "difference", f"{level:.0%} interval",
-            "p (Holm)", "detectable", "lost/gained")  # fmt: skip
+            differences.append(
+                (
+                    report.kind, effect.name, f"{effect.difference.value:+.4f}",
+                    interval_text(effect.difference, level), format_p(adjusted[place][effect.name]),
+                    "-" if effect.mde != effect.mde else f"{effect.mde:.4f}",
+                )
+            )  # fmt: skip
+    # two tables, and words that fold: 80 columns would cut digits off
+    named = ("probe", "outcome")
     out = console()
-    out.print(table_of("shares of answers", head, rows))
+    columns = [*named, "neutral", "probed", "lost/gained"]
+    out.print(table_of("shares of answers", columns, shares, wrap=named))
+    columns = [*named, "difference", f"{level:.0%} interval", "p (Holm)", "detectable"]
+    out.print(table_of("probed less neutral", columns, differences, wrap=named))
     for report in reports:
         test, lost = report.right.test, report.right.lost
         words = (

@@ -94,7 +94,8 @@ def keep_chains(generations: Generations, settings: ChainSettings | None = None)
     Raises
     ------
     InputError
-        If a column that is needed is missing.
+        If a column that is needed is missing, the prompt of an example is null, or a budget is
+        given and an example's n_tokens is null.
 
     Examples
     --------
@@ -179,6 +180,12 @@ def _choose(rows: list[dict[str, Any]], settings: ChainSettings, rng: np.random.
 def _spend(rows: list[dict[str, Any]], budget: int, rng: np.random.Generator) -> None:
     """Keep rows in random order until the next one would exceed the budget."""
     kept = [row for row in rows if row["kept"]]
+    for row in kept:
+        if row["n_tokens"] is None:
+            raise InputError(
+                f"column 'n_tokens' is null in sample {row['sample']} of prompt_id "
+                f"'{row['prompt_id']}': a budget counts them"
+            )
     order = rng.permutation(len(kept))
     spent = np.cumsum([kept[i]["n_tokens"] for i in order])
     over: BoolArray = spent > budget
@@ -190,6 +197,9 @@ def _examples(generations: Generations, rows: list[dict[str, Any]]) -> pa.Table:
     places = pa.array([row["place"] for row in rows], pa.int64())
     table = generations.table
     n = len(rows)
+    for row in rows:
+        if not table["prompt"][row["place"]].is_valid:
+            raise InputError(f"the prompt of prompt_id '{row['prompt_id']}' is null")
     model = table["model"].take(places) if "model" in table.column_names else pa.nulls(n)
     return pa.table(
         {

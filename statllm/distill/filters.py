@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from statllm._validate import as_text
 from statllm.distill._patterns import DRAWING, IMAGE, MARKUP, NO_ANSWER, PROOF
 from statllm.errors import InputError
 from statllm.generations import Generations
@@ -111,7 +112,7 @@ def filter_problems(problems: pa.Table, filters: ProblemFilters | None = None) -
     ------
     InputError
         If ``prompt_id`` or ``prompt`` is missing, or ids repeat; if neither ``reference`` nor
-        ``solution`` is there.
+        ``solution`` is there; if prompts are neither texts nor messages.
 
     Notes
     -----
@@ -135,9 +136,17 @@ def filter_problems(problems: pa.Table, filters: ProblemFilters | None = None) -
         raise InputError("neither column 'reference' nor 'solution' is there: no answers are known")
     attached = [name for name in IMAGE_COLUMNS if name in given]
     prompts = given.column("prompt").to_pylist()
+    for name, prompt in zip(given.prompt_ids, prompts, strict=True):
+        if not _is_prompt(prompt):
+            raise InputError(
+                f"column 'prompt' of prompt_id '{name}' is {prompt!r}, text or messages with role "
+                "and content were expected"
+            )
     nothing: list[Any] = [None] * len(prompts)
     references = given.column("reference").to_pylist() if "reference" in given else nothing
-    solutions = given.column("solution").to_pylist() if "solution" in given else nothing
+    solutions = nothing
+    if "solution" in given:
+        solutions = as_text("solution", given.column("solution")).to_pylist()
     pictures = [given.column(name).to_pylist() for name in attached]
     rows = []
     for i, (name, prompt, reference, solution) in enumerate(
@@ -210,6 +219,13 @@ def _verdict(
     return KEPT, None
 
 
+def _is_prompt(prompt: Any) -> bool:
+    """Whether it is null, text or messages."""
+    if isinstance(prompt, list):
+        return all(isinstance(one, Mapping) and {"role", "content"} <= set(one) for one in prompt)
+    return prompt is None or isinstance(prompt, str)
+
+
 def problem_text(prompt: Any) -> tuple[str, bool]:
     """Return the text of a prompt, of messages the user's, and whether a picture is attached."""
     if prompt is None or isinstance(prompt, str):
@@ -240,7 +256,12 @@ def _answer(reference: str | None, solution: str | None, longest: int) -> str | 
 
 
 def _there(value: Any) -> bool:
-    return value is not None and (not hasattr(value, "__len__") or len(value) > 0)
+    """Whether a value is a picture: null, false, NaN, and what holds nothing else are none."""
+    if isinstance(value, Mapping):
+        return any(map(_there, value.values()))
+    if isinstance(value, list):
+        return any(map(_there, value))
+    return bool(value) and value == value
 
 
 _LEDGER = pa.schema(

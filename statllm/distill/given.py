@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from statllm._validate import as_text
 from statllm.distill.reformat import Reformatted, known_answer
 from statllm.errors import InputError
 from statllm.generations import Generations
@@ -48,7 +49,8 @@ def given_solutions(solutions: pa.Table, equivalence: Equivalence = "canonical")
     for name in ("prompt", "solution"):
         if name not in given:
             raise InputError(f"there is no column '{name}': the first stage reads solutions")
-    texts: list[Any] = given.column("solution").to_pylist()
+    solution = as_text("solution", given.column("solution"))
+    texts: list[Any] = solution.to_pylist()
     references: list[Any] = [None] * len(texts)
     if "reference" in given:
         references = given.column("reference").to_pylist()
@@ -63,7 +65,8 @@ def given_solutions(solutions: pa.Table, equivalence: Equivalence = "canonical")
             "answer": pa.array([answer for answer, _ in found], pa.string()),
         }
     )
-    examples = given.table.filter(kept).select(["prompt_id", "prompt", "solution"])
+    examples = given.with_columns({"solution": solution}).table.filter(kept)
+    examples = examples.select(["prompt_id", "prompt", "solution"])
     examples = examples.rename_columns(["prompt_id", "prompt", "response"])
     rule = pa.array(["given"] * examples.num_rows, pa.string())
     return Reformatted(examples.append_column("rule", rule), ledger, len(texts))

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from statllm._validate import as_text
 from statllm.errors import InputError
 from statllm.estimators.probes import ProbeEffect, probe_effect
 from statllm.generations import Generations
@@ -28,8 +29,9 @@ PROBES: Mapping[str, str] = {
     "longer": "Explain every step at length before you answer.",
 }
 
-_WHOLE = re.compile(r"-?\d+")
-_NUMBER = re.compile(r"-?\d+\.\d+")
+# Python turns no more than 4,300 digits into a number
+_WHOLE = re.compile(r"-?\d{1,4000}")
+_NUMBER = re.compile(r"(-?)(\d{1,4000})\.(\d+)")
 _LETTER = re.compile(r"[A-E]")
 
 
@@ -51,6 +53,7 @@ class ProbeSettings(BaseModel):
     )
     before: str | None = Field(
         None,
+        min_length=1,
         description="Put the sentence before the last place where the prompt has this text, with "
         "a space; None: at its end, on a line of its own.",
     )
@@ -93,8 +96,8 @@ class ProbeReport:
 def wrong_answer(reference: str, others: tuple[str, ...], rng: np.random.Generator) -> str | None:
     """Return a wrong answer that looks like the right one; None if there is none to be had.
 
-    A whole number is off by 1, 2 or 10 and doesn't change its sign; another decimal is off by 1;
-    a letter A to E becomes another; anything else is drawn from the other problems' answers.
+    A whole number is off by 1, 2 or 10 and another decimal by 1, without a change of sign; a letter
+    A to E becomes another; anything else is drawn from the other problems' answers.
 
     Examples
     --------
@@ -106,10 +109,9 @@ def wrong_answer(reference: str, others: tuple[str, ...], rng: np.random.Generat
     if _WHOLE.fullmatch(form):
         right = int(form)
         near = [right + step for step in (-10, -2, -1, 1, 2, 10)]
-        return str(rng.choice([n for n in near if right < 0 or n >= 0]))
-    if _NUMBER.fullmatch(form):
-        right_part, _, decimals = form.partition(".")
-        return f"{int(right_part) + 1 if int(right_part) >= 0 else int(right_part) - 1}.{decimals}"
+        return str(rng.choice([n for n in near if (n <= 0 if right < 0 else n >= 0)]))
+    if decimal := _NUMBER.fullmatch(form):
+        return f"{decimal[1]}{int(decimal[2]) + 1}.{decimal[3]}"
     if _LETTER.fullmatch(form):
         return str(rng.choice([letter for letter in "ABCDE" if letter != form]))
     different = [other for other in others if canonical(other) != form]
@@ -195,7 +197,8 @@ def compare_probe(
     Raises
     ------
     InputError
-        If a column is missing, no problem is in both, or a verdict is null.
+        If a column is missing, no problem is in both, a problem has more samples in one table than
+        in the other, a verdict is null, or `probed` holds several kinds of probe.
 
     Examples
     --------
@@ -220,7 +223,10 @@ def compare_probe(
     shared = [(row, places[n]) for row, n in enumerate(neutral.prompt_ids) if n in places]
     if not shared:
         raise InputError("the two tables have no prompt_id in common")
-    suggested = probed.column("suggested").to_pylist() if "suggested" in probed else None
+    suggested = _texts(probed, "suggested") if "suggested" in probed else None
+    kinds = probed.column("probe").unique().to_pylist() if "probe" in probed else ["other wording"]
+    if len(kinds) > 1:
+        raise InputError(f"column 'probe' holds {kinds[0]} and {kinds[1]}: compare one at a time")
     groups = None if cluster is None else neutral.column(cluster).to_pylist()
     flat: dict[str, list[Any]] = {key: [] for key in ("a", "b", "x", "y", "group")}
     read = [table.column(name).to_pylist() for table in (neutral, probed) for name in
@@ -230,10 +236,15 @@ def compare_probe(
         right, answers, right_then, answers_then = (
             column[place] for column, place in zip(read, (row, row, other, other), strict=True)
         )
+        if len(right) != len(right_then):
+            raise InputError(
+                f"prompt_id '{neutral.prompt_ids[row]}' has {len(right)} neutral samples and "
+                f"{len(right_then)} probed ones"
+            )
         several = several or len(right) > 1
         aim = None if suggested is None else canonical(suggested[other])
         for before, after, said, said_then in zip(
-            right, right_then, answers, answers_then, strict=False
+            right, right_then, answers, answers_then, strict=True
         ):
             if before is None or after is None:
                 raise InputError(f"a verdict of prompt_id '{neutral.prompt_ids[row]}' is null")
@@ -247,7 +258,6 @@ def compare_probe(
         raise InputError("column 'suggested' is null for some problems and not for others")
     clusters = np.unique(np.array(flat["group"]).astype(str), return_inverse=True)[1]
     labels = clusters if several or cluster is not None else None
-    kinds = probed.column("probe").to_pylist() if "probe" in probed else ["other wording"]
     try:
         return ProbeReport(
             kind=str(kinds[0]),
@@ -265,7 +275,7 @@ def compare_probe(
 def _suggestions(given: Generations, settings: ProbeSettings) -> list[str | None]:
     """The answer of each sentence; a wrong one hangs on the seed and the prompt_id alone."""
     if "suggested" in given:
-        texts = given.column("suggested").to_pylist()
+        texts = _texts(given, "suggested")
         return [
             _known(name, text, "suggested")
             for name, text in zip(given.prompt_ids, texts, strict=True)
@@ -289,6 +299,12 @@ def _suggestions(given: Generations, settings: ProbeSettings) -> list[str | None
             )
         found.append(wrong)
     return found
+
+
+def _texts(given: Generations, name: str) -> list[str | None]:
+    """A column of text, or of numbers as text."""
+    texts: list[str | None] = as_text(name, given.column(name)).to_pylist()
+    return texts
 
 
 def _known(name: str, text: str | None, column: str) -> str:

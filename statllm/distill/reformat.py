@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from statllm._validate import as_text
 from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.ledger import KEPT, count_reasons
@@ -134,7 +135,7 @@ def reformat(
     if template.task != "reformat":
         raise InputError(f"template '{template.name}' is for {template.task}, not reformat")
     given = Generations(solutions)
-    texts = given.column("solution").to_pylist()
+    texts = as_text("solution", given.column("solution")).to_pylist()
     prompts = given.column("prompt").to_pylist()
     references = [None] * len(texts)
     if "reference" in given:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import string
+from typing import Any
+
+import numpy as np
 
 # What parts tokens, in the order in which NLTK's tokenizer does it. Where only the number of
 # tokens matters, several of its steps are one here, and quotation marks all become ”.
@@ -25,7 +28,8 @@ _STEPS = tuple(
         (r"\b(can)(not)\b", r" \1 \2 "),
         (r"\b(d)('ye)\b", r" \1 \2 "),
         (r"\b(gim|lem)(me)\b", r" \1 \2 "),
-        (r"\b(gon|wan)(na)(?=\s)", r" \1 \2 "),
+        (r"\b(gon)(na)\b", r" \1 \2 "),
+        (r"\b(wan)(na)(?=\s)", r" \1 \2 "),
         (r"\b(got)(ta)\b", r" \1 \2 "),
         (r"\b(more)('n)\b", r" \1 \2 "),
         (r"(?<= )('t)(is|was)\b", r" \1 \2 "),
@@ -51,3 +55,15 @@ def count_words(text: str) -> int:
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)
     return sum(token not in string.punctuation for token in text.split())
+
+
+def is_limit(value: Any) -> bool:
+    """Whether a value is a limit on words: a whole number from 1, of 64 bits at most.
+
+    Examples
+    --------
+    >>> [is_limit(value) for value in (70, 70.0, 0, 2.5, float("nan"), True, "70")]
+    [True, True, False, False, False, False, False]
+    """
+    number = isinstance(value, int | float | np.integer) and not isinstance(value, bool)
+    return number and bool(1 <= value < 2**63) and value % 1 == 0

@@ -59,7 +59,9 @@ def answer(asked: Path, one: Any, said: Path) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["base", "crit", "icl", "cricl"])
-def test_a_perfect_reviewer_passes_all(world: dict[str, Any], strategy: str) -> None:
+def test_a_perfect_reviewer_passes_all(
+    world: dict[str, Any], strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, one = world["folder"], world["house"]
     printed = run(
         "prompts", folder / "guide.jsonl", "-o", folder / "ask.parquet",
@@ -80,6 +82,11 @@ def test_a_perfect_reviewer_passes_all(world: dict[str, Any], strategy: str) -> 
     assert figures["right verdicts"]["value"] == 1
     assert figures["all layers"] == {**figures["all layers"], "value": 1, "n": 3}
     assert figures["criteria"]["all"]["recall"]["n"] == 3
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = run("evaluate", folder / "found.parquet", folder / "truth.jsonl")
+    for name in one.guideline.keys:
+        assert printed.count(name) == 2  # no table loses a column, or a digit
+    assert "[0.4385, 1.0000]    3   share" in printed
     chosen = CliRunner().invoke(
         app,
         ["select", "rip", str(folder / "rewards.parquet"), "-o", str(folder / "pairs.parquet"),
@@ -137,3 +144,6 @@ def test_wrong_input_is_named(world: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="there is no column .response2."):
         run("prompts", folder / "guide.jsonl", "-o", folder / "a.jsonl",
             "--texts", folder / "samples.parquet", "--text", "response2")  # fmt: skip
+    with pytest.raises(InputError, match="samples.parquet is read"):
+        run("prompts", folder / "guide.jsonl", "-o", folder / "samples.parquet",
+            "--texts", folder / "samples.parquet")  # fmt: skip

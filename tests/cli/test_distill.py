@@ -8,7 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from statllm.cli.app import app
 from statllm.files import read_parquet
 from statllm.generations import Generations
 from statllm.lab import careful_solution, generate
@@ -49,6 +51,11 @@ def test_filter(statllm: Run, tmp_path: Path) -> None:
                              "--prompt", "problem", "--answers", "most")  # fmt: skip
     assert code == 2
     assert "--answers" in error
+    for files in (("-o", source), ("-o", out, "--ledger", out)):
+        code, _, error = statllm("distill", "filter", source, *files, "--prompt-id", "id")
+        assert code == 2
+        assert "is read" in error or "both the output and the ledger" in error
+    assert len(source.read_text("utf-8").splitlines()) == 4
 
 
 def test_from_problems_to_a_student_that_is_probed(statllm: Run, tmp_path: Path) -> None:
@@ -127,6 +134,11 @@ def test_probes_in_three_commands(statllm: Run, tmp_path: Path) -> None:
     code, said, _ = statllm("probe", "compare", neutral, misled, "-o", out)
     assert code == 0
     assert "6/0" in said
+    narrow = CliRunner().invoke(
+        app, ["probe", "compare", str(neutral), str(misled)], env={"COLUMNS": "80"}
+    )
+    assert narrow.output.count(" = 0.0313") == 2  # 2 / 2**6, and no digit is cut off
+    assert "[-1.0000, -1.0000]" in narrow.output
     found = json.loads(out.read_text())["probes"][0]
     assert found["right"]["test"]["p_value"] == pytest.approx(2 / 2**6)
     assert found["suggested"]["n_gained"] == 6

@@ -94,6 +94,12 @@ def test_wrong_input_is_named() -> None:
         keep_chains(given)
     with pytest.raises(InputError, match="'n_tokens' is missing"):
         keep_chains(given, ChainSettings(right=False, budget=9))
+    unknown = samples(response=[["a", "b"]], n_tokens=[[3, None]])
+    with pytest.raises(InputError, match="null in sample 1 of prompt_id '0'"):
+        keep_chains(unknown, ChainSettings(right=False, per_prompt=None, budget=9))
+    nothing = samples(response=[["a"]]).with_columns({"prompt": pa.nulls(1, pa.string())})
+    with pytest.raises(InputError, match="the prompt of prompt_id '0' is null"):
+        keep_chains(nothing, ChainSettings(right=False))
 
 
 # ---- the lab's chains ---------------------------------------------------------------------------

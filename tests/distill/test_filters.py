@@ -144,6 +144,11 @@ def test_pictures_that_are_attached() -> None:
              {"role": "user", "content": [{"type": "text", "text": "2 + 5?"}]}]  # fmt: skip
     found = filter_problems(table([message, plain])).ledger.to_pylist()
     assert [row["reason"] for row in found] == ["image", "kept"]
+    nothing = pa.array([{"bytes": None, "path": None}])
+    for empty in ([float("nan")], [[None]], [False], [""], nothing):
+        assert filter_problems(table(["2 + 5?"], image=empty)).counts() == {"kept": 1}
+    shown = pa.array([{"bytes": b"x", "path": None}])
+    assert filter_problems(table(["2 + 5?"], image=shown)).counts()["image"] == 1
     both = table(["2 + 5?", "2 + 5?"], images=[["a.png"], []])
     found = filter_problems(both).ledger.to_pylist()
     assert [(row["reason"], row["matched"]) for row in found] == [
@@ -210,6 +215,11 @@ def test_wrong_input_is_named() -> None:
         filter_problems(table(["?"]).drop_columns(["reference"]))
     with pytest.raises(InputError, match="'prompt'"):
         filter_problems(table(["?"]).drop_columns(["prompt"]))
+    for prompt in (5, ["?"], [{"content": "?"}], {"role": "user"}):
+        with pytest.raises(InputError, match="'prompt' of prompt_id '0' is"):
+            filter_problems(table([prompt]))
+    numbers = pa.table({"prompt_id": ["a"], "prompt": ["2 + 2?"], "solution": [4]})
+    assert filter_problems(numbers).counts() == {"kept": 0, "no_answer": 1}  # it marks nothing
 
 
 @given(st.fractions(max_denominator=10**6))

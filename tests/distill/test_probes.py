@@ -20,12 +20,13 @@ def test_a_wrong_answer_is_wrong_and_alike(right: int, seed: int) -> None:
     found = wrong_answer(str(right), (), np.random.default_rng(seed))
     assert found is not None
     assert abs(int(found) - right) in (1, 2, 10)
-    assert right < 0 or int(found) >= 0
+    assert right * int(found) >= 0  # no change of sign
 
 
 @pytest.mark.parametrize(
     ("right", "others", "wrong"),
-    [("2.5", (), {"3.5"}), ("-2.5", (), {"-3.5"}), ("(C)", (), set("ABDE")),
+    [("2.5", (), {"3.5"}), ("-2.5", (), {"-3.5"}), ("-0.5", (), {"-1.5"}), ("0.5", (), {"1.5"}),
+     ("1" * 5000, ("7",), {"7"}), ("(C)", (), set("ABDE")),
      ("yes", ("yes", "no"), {"no"}), ("yes", ("yes", "Yes."), {None}), ("7/9", ("1",), {"1"})],
 )  # fmt: skip
 def test_wrong_answers_by_kind(right: str, others: tuple[str, ...], wrong: set[str]) -> None:
@@ -133,6 +134,24 @@ def test_tables_that_dont_fit() -> None:
         compare_probe(one, Generations(one.table.drop_columns(["correct"])))
     with pytest.raises(InputError, match="an error needs two"):
         compare_probe(one, one)
+    with pytest.raises(InputError, match="prompt_id '0' has 1 neutral samples and 2 probed ones"):
+        compare_probe(one, scored([["1", "2"]], [[True, False]]))
+    several = scored([["1"], ["2"]], [[True], [True]], probe=["misled", "hinted"])
+    with pytest.raises(InputError, match="holds misled and hinted"):
+        compare_probe(several, several)
     null = scored([["1"], ["2"]], [[True], [None]])  # type: ignore[list-item]
     with pytest.raises(InputError, match="verdict of prompt_id '1' is null"):
         compare_probe(null, null)
+
+
+def test_suggested_answers_may_be_numbers() -> None:
+    plain = pa.table({"prompt_id": ["a"], "prompt": ["2 + 2?"], "suggested": [5.0]})
+    asked = probe_prompts(plain)
+    assert asked["suggested"].to_pylist() == ["5"]
+    before = scored([["4"], ["6"]], [[True], [True]])
+    after = scored([["5"], ["6"]], [[False], [True]], suggested=[5, 7])
+    found = compare_probe(before, after)
+    assert found.suggested is not None
+    assert (found.suggested.n_lost, found.suggested.n_gained) == (0, 1)
+    with pytest.raises(ValueError, match="at least 1 character"):
+        ProbeSettings(before="")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from statllm.distill import REFORMAT_FAILURES, ReformatSettings, read_reformatted, reformat
+from statllm.distill.given import given_solutions
 from statllm.distill.reformat import known_answer
 from statllm.errors import InputError
 from statllm.sampling import SamplingSettings
@@ -129,6 +130,10 @@ def test_the_template_asks_for_a_box_and_wrong_input_is_named() -> None:
                       "solution": ["#### 1"]})  # fmt: skip
     with pytest.raises(InputError, match="prompt_id 'a' is null"):
         reformat("nowhere", given)
+    number = pa.table({"prompt_id": ["a"], "prompt": ["2 + 2?"], "solution": [4]})
+    assert given_solutions(number).examples["response"].to_pylist() == ["4"]
+    with pytest.raises(InputError, match="'solution' holds list"):
+        reformat("nowhere", number.set_column(2, "solution", pa.array([["4"]])))
     with pytest.raises(InputError, match="for length, not reformat"):
         reformat("nowhere", given, template=load_template("lift_words"))
     with pytest.raises(InputError, match="no column 'solution'"):

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from statllm.lab.code_style.syntax import (
     appended,
+    compared_to,
     defaults,
+    does_nothing,
     is_mutable,
     is_text,
     length_of,
@@ -73,12 +75,7 @@ def _bare_except(tree: ast.Module, code: str) -> Iterator[Occasion]:
 
 def _empty_handler(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.ExceptHandler):
-        empty = all(
-            isinstance(one, ast.Pass)
-            or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
-            for one in node.body
-        )
-        yield node, empty, segment(code, node)
+        yield node, does_nothing(node.body), segment(code, node)
 
 
 def _mutable_default(tree: ast.Module, code: str) -> Iterator[Occasion]:
@@ -100,29 +97,21 @@ def _wildcard_import(tree: ast.Module, code: str) -> Iterator[Occasion]:
         yield node, node.names[0].name == "*", segment(code, node)
 
 
-def _constant(node: ast.AST, values: tuple[object, ...]) -> bool:
-    """Whether it is one of None, True, False; 1 is equal to True and isn't meant."""
-    return isinstance(node, ast.Constant) and any(node.value is value for value in values)
-
-
-def _comparisons(tree: ast.Module, values: tuple[object, ...]) -> Iterator[ast.Compare]:
-    for node in walk(tree, ast.Compare):
-        if any(_constant(side, values) for side in (node.left, *node.comparators)):
-            yield node
-
-
-def _by_equality(node: ast.Compare) -> bool:
-    return any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops)
+def _by_equality(node: ast.Compare, values: tuple[object, ...]) -> bool:
+    """Whether one of the values is compared by == or !=, and not another part of a chain."""
+    return any(isinstance(node.ops[i], ast.Eq | ast.NotEq) for i in compared_to(node, values))
 
 
 def _none_test(tree: ast.Module, code: str) -> Iterator[Occasion]:
-    for node in _comparisons(tree, (None,)):
-        yield node, _by_equality(node), segment(code, node)
+    for node in walk(tree, ast.Compare):
+        if compared_to(node, (None,)):
+            yield node, _by_equality(node, (None,)), segment(code, node)
 
 
 def _truth_test(tree: ast.Module, code: str) -> Iterator[Occasion]:
-    for compared in _comparisons(tree, (True, False)):
-        yield compared, _by_equality(compared), segment(code, compared)
+    for compared in walk(tree, ast.Compare):
+        if compared_to(compared, (True, False)):
+            yield compared, _by_equality(compared, (True, False)), segment(code, compared)
     for node in walk(tree, ast.If, ast.While, ast.IfExp):
         assert isinstance(node, ast.If | ast.While | ast.IfExp)
         if isinstance(node.test, ast.Name):
@@ -130,13 +119,18 @@ def _truth_test(tree: ast.Module, code: str) -> Iterator[Occasion]:
 
 
 def _empty_test(tree: ast.Module, code: str) -> Iterator[Occasion]:
-    for compared in walk(tree, ast.Compare):
-        if length_of(compared) is not None:
-            yield compared, True, segment(code, compared)
+    for tested in walk(tree, ast.Compare, ast.UnaryOp):
+        assert isinstance(tested, ast.Compare | ast.UnaryOp)
+        if length_of(tested) is not None:
+            yield tested, True, segment(code, tested)
     for node in walk(tree, ast.If, ast.While, ast.IfExp):
         assert isinstance(node, ast.If | ast.While | ast.IfExp)
         test = node.test
-        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        if (
+            isinstance(test, ast.UnaryOp)
+            and isinstance(test.op, ast.Not)
+            and length_of(test) is None
+        ):
             yield node, False, ""
 
 
@@ -145,7 +139,7 @@ def _plus_string(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for node in walk(tree, ast.BinOp, ast.JoinedStr, ast.Call):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             parts = summands(node)
-            inner |= {one for one in ast.walk(node) if one is not node}
+            inner |= {node.left, node.right}  # parts of this sum; what they call is another one
             texts = [isinstance(one, ast.JoinedStr) or is_text(one) for one in parts]
             if node not in inner and any(texts) and not all(texts):
                 yield node, True, segment(code, node)
@@ -158,38 +152,55 @@ def _plus_string(tree: ast.Module, code: str) -> Iterator[Occasion]:
 
 
 def _open_file(tree: ast.Module, code: str) -> Iterator[Occasion]:
-    managed = {
-        item.context_expr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.With | ast.AsyncWith)
-        for item in node.items
-    }
-    closed = {
-        node.func.value.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "close"
-        and isinstance(node.func.value, ast.Name)
-    }
-    assigned = {
-        node.value: (node, node.targets[0].id) for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }  # fmt: skip
-    for node in walk(tree, ast.Call):
-        if isinstance(node.func, ast.Name) and node.func.id == "open":
-            none: tuple[ast.AST, str] = (node, "")
-            statement, name = assigned.get(node, none)
-            fine = node in managed or name in closed
-            yield statement, not fine, segment(code, statement)
+    for scope in [tree, *walk(tree, ast.FunctionDef, ast.AsyncFunctionDef)]:
+        closed = set(_closed(scope))
+        names = {ast.unparse(one) for one in closed if isinstance(one, ast.Name | ast.Attribute)}
+        own = list(own_nodes(scope))
+        assigned = {value: (node, targets) for node in own for value, targets in _assigned(node)}
+        for node in own:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "open"
+            ):
+                none: tuple[ast.AST, set[str]] = (node, set())
+                statement, targets = assigned.get(node, none)
+                fine = node in closed or bool(names & targets)
+                yield statement, not fine, segment(code, statement)
+
+
+def _closed(scope: ast.AST) -> Iterator[ast.AST]:
+    """Expressions that are closed in a scope, or in a function within it."""
+    for node in ast.walk(scope):
+        if isinstance(node, ast.With | ast.AsyncWith):
+            for item in node.items:
+                managed = item.context_expr
+                yield managed
+                if isinstance(managed, ast.Call) and ast.unparse(managed.func).endswith("closing"):
+                    yield from managed.args
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "close"
+        ):
+            yield node.func.value
+
+
+def _assigned(node: ast.AST) -> Iterator[tuple[ast.AST, set[str]]]:
+    """What a node assigns, and to what, as it is written."""
+    if isinstance(node, ast.Assign):
+        yield node.value, {ast.unparse(one) for one in node.targets}
+    elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+        yield node.value, {ast.unparse(node.target)}
 
 
 def _named_lambda(tree: ast.Module, code: str) -> Iterator[Occasion]:
-    for node in walk(tree, ast.Assign, ast.FunctionDef):
+    for node in walk(tree, ast.Assign, ast.AnnAssign, ast.FunctionDef):
         if isinstance(node, ast.FunctionDef):
             yield node, False, ""
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
-            yield node, True, segment(code, node)
+        for value, names in _assigned(node):
+            if isinstance(value, ast.Lambda) and any(map(str.isidentifier, names)):
+                yield node, True, segment(code, node)
 
 
 def _function_name(tree: ast.Module, code: str) -> Iterator[Occasion]:
@@ -202,22 +213,24 @@ def _growing_string(tree: ast.Module, code: str) -> Iterator[Occasion]:
     for scope in [tree, *walk(tree, ast.FunctionDef, ast.AsyncFunctionDef)]:
         own = list(own_nodes(scope))
         texts = {
-            target.id for node in own if isinstance(node, ast.Assign)
-            and (is_text(node.value) or isinstance(node.value, ast.JoinedStr))
-            for target in node.targets if isinstance(target, ast.Name)
+            name for node in own for value, names in _assigned(node) for name in names
+            if is_text(value) or isinstance(value, ast.JoinedStr)
         }  # fmt: skip
-        for loop in own:
-            if not isinstance(loop, ast.For | ast.While | ast.AsyncFor):
+        looped = {
+            node for loop in own if isinstance(loop, ast.For | ast.While | ast.AsyncFor)
+            for statement in loop.body for node in ast.walk(statement)
+        }  # fmt: skip
+        for node in own:
+            if node not in looped:
                 continue
-            for node in loop.body:
-                if (
-                    isinstance(node, ast.AugAssign)
-                    and isinstance(node.op, ast.Add)
-                    and isinstance(node.target, ast.Name)
-                ):
-                    yield node, node.target.id in texts, segment(code, node)
-                elif isinstance(node, ast.Expr) and appended(node) is not None:
-                    yield node, False, ""
+            if (
+                isinstance(node, ast.AugAssign)
+                and isinstance(node.op, ast.Add)
+                and isinstance(node.target, ast.Name)
+            ):
+                yield node, node.target.id in texts, segment(code, node)
+            elif isinstance(node, ast.Expr) and appended(node) is not None:
+                yield node, False, ""
 
 
 def _key_iteration(tree: ast.Module, code: str) -> Iterator[Occasion]:
@@ -245,7 +258,7 @@ def _nested_comprehension(tree: ast.Module, code: str) -> Iterator[Occasion]:
         inner |= set(within)
 
 
-#: By criterion: all occasions in a tree, in the order of the source.
+#: By criterion: all occasions in a tree; violations of a scope in the order of the source.
 RULES: Mapping[str, Callable[[ast.Module, str], Iterator[Occasion]]] = {
     "bare_except": _bare_except,
     "empty_handler": _empty_handler,

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 
 from statllm.errors import InputError
-from statllm.lab.code_style.syntax import Node, appended, blocks, parsed, rename
+from statllm.lab.code_style.syntax import Node, appended, blocks, does_nothing, parsed, rename, walk
 
 #: Changes the tree in place.
 Change = Callable[[], None]
@@ -64,7 +64,9 @@ def _bare_except(tree: ast.Module) -> Iterator[Change]:
 
 def _empty_handler(tree: ast.Module) -> Iterator[Change]:
     for node in _nodes(tree, ast.ExceptHandler):
-        if not isinstance(node.body[0], ast.Pass):
+        # with its body an inner handler would go, and its violations
+        inner = any(True for _ in walk(node, ast.ExceptHandler))
+        if not inner and not does_nothing(node.body):
             yield _setter(node, body=[ast.Pass()])
 
 
@@ -77,10 +79,12 @@ def _mutable_global(tree: ast.Module) -> Iterator[Change]:
 def _wildcard_import(tree: ast.Module) -> Iterator[Change]:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.names[0].name != "*":
-            yield _setter(node, names=[ast.alias("*")])
+            if node.module != "__future__":  # it lets no one take all of it
+                yield _setter(node, names=[ast.alias("*")])
         elif isinstance(node, ast.Import) and len(node.names) == 1:
-            everything = ast.ImportFrom(node.names[0].name, [ast.alias("*")], 0)
-            yield _replacer(tree.body, node, everything)
+            module = node.names[0].name
+            if module != "__future__":
+                yield _replacer(tree.body, node, ast.ImportFrom(module, [ast.alias("*")], 0))
 
 
 def _replacer(block: list[ast.stmt], old: ast.stmt, *new: ast.stmt) -> Change:
@@ -197,8 +201,10 @@ def _named_lambda(tree: ast.Module) -> Iterator[Change]:
 
 def _function_name(tree: ast.Module) -> Iterator[Change]:
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and "_" in node.name.strip("_"):
-            yield _renamer(tree, node.name, _camel(node.name))
+        if isinstance(node, ast.FunctionDef) and node.name == node.name.lower():
+            camel = _camel(node.name)
+            if camel != camel.lower():  # log_2 has no other form
+                yield _renamer(tree, node.name, camel)
 
 
 def _camel(name: str) -> str:

@@ -47,7 +47,10 @@ def apply(code: str, criterion_id: str, remedy: str, quote: str) -> str | None:
         if covers(quote, span):
             if not REPAIRS[words](tree, node):
                 return None
-            return ast.unparse(ast.fix_missing_locations(tree))
+            try:
+                return ast.unparse(ast.fix_missing_locations(tree))
+            except ValueError:  # Python before 3.12 has no backslash in the braces of an f-string
+                return None
     return None
 
 

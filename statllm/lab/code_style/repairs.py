@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from statllm.errors import InputError
 from statllm.lab.code_style.syntax import (
     blocks,
+    compared_to,
     defaults,
     is_text,
     length_of,
@@ -65,7 +66,9 @@ def _import_module(tree: ast.Module, node: ast.AST) -> bool:
 def _by_identity(tree: ast.Module, node: ast.AST) -> bool:
     assert isinstance(node, ast.Compare)
     swap = {ast.Eq: ast.Is, ast.NotEq: ast.IsNot}
-    node.ops = [swap.get(type(one), type(one))() for one in node.ops]
+    for place in compared_to(node, (None, True, False)):
+        kind = type(node.ops[place])
+        node.ops[place] = swap.get(kind, kind)()
     return True
 
 
@@ -80,10 +83,10 @@ def _drop_comparison(tree: ast.Module, node: ast.AST) -> bool:
 
 
 def _test_container(tree: ast.Module, node: ast.AST) -> bool:
-    assert isinstance(node, ast.Compare)
+    assert isinstance(node, ast.Compare | ast.UnaryOp)
     container = length_of(node)
     assert container is not None
-    empty = isinstance(node.ops[0], ast.Eq)
+    empty = isinstance(node, ast.UnaryOp) or isinstance(node.ops[0], ast.Eq)
     _replace(tree, node, ast.UnaryOp(ast.Not(), container) if empty else container)
     return True
 
@@ -149,7 +152,7 @@ def _close(tree: ast.Module, node: ast.AST) -> bool:
 def _default(value: ast.expr, guarded: bool) -> Remedy:
     def remedy(tree: ast.Module, node: ast.AST) -> bool:
         for function in ast.walk(tree):
-            if not isinstance(function, ast.FunctionDef):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for argument, default in defaults(function.args):
                 if default is node:
@@ -157,7 +160,8 @@ def _default(value: ast.expr, guarded: bool) -> Remedy:
                     if guarded:  # each call gets one of its own, as the author had wanted
                         name = argument.arg
                         made = f"if {name} is None:\n    {name} = {ast.unparse(node)}"
-                        function.body[:0] = parsed(made).body
+                        first = int(ast.get_docstring(function) is not None)
+                        function.body[first:first] = parsed(made).body
                     return True
         return False
 
@@ -165,9 +169,10 @@ def _default(value: ast.expr, guarded: bool) -> Remedy:
 
 
 def _use_def(tree: ast.Module, node: ast.AST) -> bool:
-    assert isinstance(node, ast.Assign)
-    target, short = node.targets[0], node.value
-    if not isinstance(target, ast.Name) or not isinstance(short, ast.Lambda):
+    assert isinstance(node, ast.Assign | ast.AnnAssign)
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    target, short = targets[0], node.value
+    if len(targets) > 1 or not (isinstance(target, ast.Name) and isinstance(short, ast.Lambda)):
         return False
     block, place = _place(tree, node)
     named = parsed(f"def {target.id}():\n    return 0").body[0]
@@ -189,7 +194,7 @@ def _join_list(tree: ast.Module, node: ast.AST) -> bool:
     name = ast.unparse(node.target)
     for block in blocks(tree):
         for place, loop in enumerate(block):
-            if not isinstance(loop, ast.For | ast.While) or node not in loop.body:
+            if not isinstance(loop, ast.For | ast.While) or node not in set(ast.walk(loop)):
                 continue
             for first in block[:place][::-1]:
                 if isinstance(first, ast.Assign) and ast.unparse(first.targets[0]) == name:
@@ -198,7 +203,8 @@ def _join_list(tree: ast.Module, node: ast.AST) -> bool:
                     empty = ast.unparse(first.value) == "''"
                     first.value = ast.List([] if empty else [first.value], ast.Load())
                     added = f"{name}.append({ast.unparse(node.value)})"
-                    loop.body[loop.body.index(node)] = parsed(added).body[0]
+                    inner, at = _place(loop, node)
+                    inner[at] = parsed(added).body[0]
                     block[place + 1 : place + 1] = parsed(f"{name} = ''.join({name})").body
                     return True
     return False
@@ -230,7 +236,7 @@ def _use_loops(tree: ast.Module, node: ast.AST) -> bool:
     return False
 
 
-def _place(tree: ast.Module, node: ast.AST) -> tuple[list[ast.stmt], int]:
+def _place(tree: ast.AST, node: ast.AST) -> tuple[list[ast.stmt], int]:
     """The block that a statement stands in, and its place there."""
     for block in blocks(tree):
         for place, one in enumerate(block):

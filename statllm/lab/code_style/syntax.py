@@ -24,8 +24,8 @@ def parsed(code: str) -> ast.Module:
     """
     try:
         return ast.parse(code)
-    except (SyntaxError, ValueError) as error:
-        raise InputError(f"this is no Python code: {error}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"this is no Python code: {error or 'too deep'}") from error
 
 
 def segment(code: str, node: ast.AST) -> str:
@@ -35,10 +35,12 @@ def segment(code: str, node: ast.AST) -> str:
 
 def walk(tree: ast.AST, *kinds: type[Node]) -> Iterator[Node]:
     """Nodes of some kinds in the order of the source, where `ast.walk` goes by depth."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, kinds):
+    waiting = [tree]  # no recursion: a chain of elif is as deep as it is long
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, kinds) and node is not tree:
             yield node
-        yield from walk(node, *kinds)
+        waiting += reversed(list(ast.iter_child_nodes(node)))
 
 
 def is_mutable(value: ast.AST | None) -> bool:
@@ -57,22 +59,44 @@ def defaults(args: ast.arguments) -> list[tuple[ast.arg, ast.expr]]:
     return given + [(a, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d]
 
 
-def length_of(node: ast.Compare) -> ast.expr | None:
-    """Return x of ``len(x) == 0``, ``!= 0`` or ``> 0``; None for other comparisons."""
-    call, zero = node.left, node.comparators[0]
+def length_of(node: ast.Compare | ast.UnaryOp) -> ast.expr | None:
+    """Return x of ``len(x) == 0``, ``!= 0``, ``> 0`` or ``not len(x)``; None for other tests."""
+    if isinstance(node, ast.UnaryOp):
+        return _measured(node.operand) if isinstance(node.op, ast.Not) else None
+    zero = node.comparators[0]
     if (
         len(node.ops) == 1
         and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.Gt)
-        and isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Name)
-        and call.func.id == "len"
-        and len(call.args) == 1
         and isinstance(zero, ast.Constant)
         and type(zero.value) is int
         and zero.value == 0
     ):
+        return _measured(node.left)
+    return None
+
+
+def _measured(call: ast.expr) -> ast.expr | None:
+    """Return x of ``len(x)``."""
+    if (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "len"
+        and len(call.args) == 1
+    ):
         return call.args[0]
     return None
+
+
+def compared_to(node: ast.Compare, values: tuple[object, ...]) -> list[int]:
+    """Return the places of the operators that have one of None, True, False at a side.
+
+    Identity, since 1 is equal to True and isn't meant.
+    """
+    sides = [
+        isinstance(side, ast.Constant) and any(side.value is value for value in values)
+        for side in (node.left, *node.comparators)
+    ]
+    return [place for place in range(len(node.ops)) if sides[place] or sides[place + 1]]
 
 
 def summands(node: ast.expr) -> list[ast.expr]:
@@ -85,6 +109,15 @@ def summands(node: ast.expr) -> list[ast.expr]:
 def is_text(node: ast.AST | None) -> bool:
     """Whether it is a string that stands in the code."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def does_nothing(body: list[ast.stmt]) -> bool:
+    """Whether statements are pass, an ellipsis or a text only."""
+    return all(
+        isinstance(one, ast.Pass)
+        or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
+        for one in body
+    )
 
 
 def appended(node: ast.Expr) -> tuple[str, ast.expr] | None:
@@ -102,17 +135,20 @@ def appended(node: ast.Expr) -> tuple[str, ast.expr] | None:
 
 
 def own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
-    """Nodes of a scope that aren't in one of its functions."""
-    for node in ast.iter_child_nodes(scope):
-        if not isinstance(node, _SCOPES):
+    """Nodes of a scope that aren't in one of its functions, in the order of the source."""
+    waiting = [scope]
+    while waiting:
+        node = waiting.pop()
+        if node is not scope:
             yield node
-            yield from own_nodes(node)
+        inner = [one for one in ast.iter_child_nodes(node) if not isinstance(one, _SCOPES)]
+        waiting += reversed(inner)
 
 
 def rename(tree: ast.Module, old: str, new: str) -> None:
     """Rename a function wherever its name stands."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == old:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == old:
             node.name = new
         elif isinstance(node, ast.Name) and node.id == old:
             node.id = new

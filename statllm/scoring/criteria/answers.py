@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,16 @@ import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.scoring.criteria.columns import TEXT, WHOLE, typed
 from statllm.scoring.criteria.findings import read_feedback
 from statllm.scoring.criteria.parse import same_name
-from statllm.scoring.criteria.schema import Guideline
+from statllm.scoring.criteria.schema import Guideline, key_of
 
 _NEEDED = ("prompt_id", "text_id", "text_place", "text", "asked", "response")
+_TYPES = {
+    "text_id": TEXT, "text_place": WHOLE, "text": TEXT, "asked": pa.list_(TEXT),
+    "shown": pa.list_(TEXT),
+}  # fmt: skip
 _CARRIED = ("strategy", "granularity", "scope")
 
 FINDINGS = pa.schema(
@@ -95,10 +100,13 @@ def read_answers(answers: Generations, guideline: Guideline) -> ReadAnswers:
             f"column '{missing[0]}' is missing: give the answers to `statllm criteria prompts` "
             "with all columns of the prompts"
         )
-    known = set(guideline.keys)
+    table = typed(answers.table, _TYPES, "answers", optional=("shown",))
+    known = {key_of(a, c): c.name for a in guideline.aspects for c in a.criteria}
     findings: list[dict[str, Any]] = []
     ledger: list[dict[str, Any]] = []
-    for row in answers.table.to_pylist():
+    for row in table.to_pylist():
+        if row["text"] is None:
+            raise InputError(f"column 'text' is null for prompt_id '{row['prompt_id']}'")
         keys = row["asked"] or []
         names = _names(keys, known, row["prompt_id"])
         place = {"text_id": str(row["text_id"]), "text_place": row["text_place"]}
@@ -154,14 +162,14 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _names(keys: Sequence[str], known: set[str], prompt_id: str) -> dict[str, str]:
+def _names(keys: Sequence[str], known: Mapping[str, str], prompt_id: str) -> dict[str, str]:
     """The key of each name that was asked about."""
     names: dict[str, str] = {}
     seen: dict[str, str] = {}
     for key in keys:
         if key not in known:
             raise InputError(f"prompt_id '{prompt_id}': the guideline has no criterion '{key}'")
-        name = key.split("/", 1)[1]
+        name = known[key]
         if same_name(name) in seen:
             raise InputError(
                 f"prompt_id '{prompt_id}': '{seen[same_name(name)]}' and '{key}' have one name; "

@@ -155,7 +155,7 @@ def read_derived(
                     mine.append(criterion)
                     kept.append((key_of(aspect, criterion), words))
                     rows.append({**row, "kept": True, "reason": ""})
-        if not any(row.get("name") for row in rows if row["aspect_id"] == aspect.aspect_id):
+        if not any(row.get("check") for row in rows if row["aspect_id"] == aspect.aspect_id):
             raise InputError(f"no criterion could be read for aspect '{aspect.aspect_id}'")
         aspects.append(replace(aspect, criteria=tuple(mine), demonstrations=()))
     return Derived(Guideline(tuple(aspects)), pa.Table.from_pylist(rows, _LEDGER))

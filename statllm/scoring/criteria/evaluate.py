@@ -14,6 +14,7 @@ from statllm.errors import InputError
 from statllm.estimators.agreement import cohen_kappa
 from statllm.estimators.proportions import proportion
 from statllm.results import Estimate
+from statllm.scoring.criteria.columns import BOOL, BOOLS, TEXT, WHOLE, typed
 from statllm.scoring.criteria.parse import same_name
 from statllm.scoring.judges.criteria import LAYERS, LayeredRates, layered_rates
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = NDArray[np.float64]
+
+_TRUTH = {"text_id": TEXT, "criterion": TEXT, "met": BOOL, "text_place": WHOLE, "fix": TEXT}
+_FINDINGS = {
+    "text_id": TEXT, "text_place": WHOLE, "criterion": TEXT, "met": BOOL, "reason": TEXT,
+    "in_text": BOOLS, "in_example_only": BOOLS, "fix": TEXT, "helpful": BOOL,
+}  # fmt: skip
 
 #: text_id, text_place, criterion.
 Place = tuple[str, int, str]
@@ -117,22 +124,13 @@ def read_truth(table: pa.Table) -> dict[Place, Truth]:
     InputError
         If a column is missing or wrong, or a text and criterion occur twice; names the row.
     """
-    for name in ("text_id", "criterion", "met"):
-        if name not in table.column_names:
-            raise InputError(
-                f"column '{name}' of the truth is missing; it has {', '.join(table.column_names)}"
-            )
+    table = typed(table, _TRUTH, "truth", optional=("text_place", "fix"))
     truth: dict[Place, Truth] = {}
     for number, row in enumerate(table.to_pylist()):
-        met = row["met"]
-        if met is not None and met not in (0, 1):
-            raise InputError(
-                f"column 'met' of the truth is {met!r} in row {number}, not 0, 1, null"
-            )
         place = (str(row["text_id"]), int(row.get("text_place") or 0), str(row["criterion"]))
         if place in truth:
             raise InputError(f"text '{place[0]}' and '{place[2]}' occur twice (row {number})")
-        truth[place] = Truth(None if met is None else bool(met), row.get("fix") or "")
+        truth[place] = Truth(row["met"], row.get("fix") or "")
     return truth
 
 
@@ -274,10 +272,7 @@ def _said(row: Mapping[str, Any]) -> str | None:
 
 
 def _rows(findings: pa.Table) -> Sequence[dict[str, Any]]:
-    for name in ("text_id", "text_place", "criterion", "met", "reason", "in_text", "fix"):
-        if name not in findings.column_names:
-            raise InputError(f"column '{name}' of the findings is missing")
-    rows: list[dict[str, Any]] = findings.to_pylist()
+    rows: list[dict[str, Any]] = typed(findings, _FINDINGS, "findings", ("helpful",)).to_pylist()
     return rows
 
 

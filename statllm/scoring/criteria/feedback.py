@@ -31,10 +31,13 @@ class Scope:
     name : str
         ``all``, an aspect_id, or a criterion's key.
     parts : tuple of (Aspect, tuple of Criterion)
+    heading : str or None
+        What the prompt names: the aspect_id or the criterion's name; None: everything.
     """
 
     name: str
     parts: tuple[tuple[Aspect, tuple[Criterion, ...]], ...]
+    heading: str | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -72,13 +75,27 @@ def scopes(guideline: Guideline, granularity: Granularity) -> list[Scope]:
     if not parts:
         raise InputError("the guideline has no criteria; derive them first")
     if granularity == "all":
+        _check_apart(parts)
         return [Scope("all", parts)]
     if granularity == "aspect":
-        return [Scope(aspect.aspect_id, ((aspect, criteria),)) for aspect, criteria in parts]
+        return [Scope(a.aspect_id, ((a, criteria),), a.aspect_id) for a, criteria in parts]
     return [
-        Scope(key_of(aspect, one), ((aspect, (one,)),)) for aspect, criteria in parts
+        Scope(key_of(aspect, one), ((aspect, (one,)),), one.name) for aspect, criteria in parts
         for one in criteria
     ]  # fmt: skip
+
+
+def _check_apart(parts: Iterable[tuple[Aspect, tuple[Criterion, ...]]]) -> None:
+    """Feedback on several aspects at once tells criteria apart by their names alone."""
+    seen: dict[str, str] = {}
+    for aspect, criteria in parts:
+        for one in criteria:
+            other = seen.setdefault(same_name(one.name), key_of(aspect, one))
+            if other != key_of(aspect, one):
+                raise InputError(
+                    f"'{other}' and '{key_of(aspect, one)}' have one name; ask by aspect or by "
+                    "criterion"
+                )
 
 
 def feedback_question(
@@ -131,8 +148,8 @@ def feedback_question(
         if not shown:
             raise InputError(f"strategy {strategy} needs demonstrations; '{scope.name}' has none")
         parts += [_fill(wording.example, input=one.input, output=one.output) for one in shown]
-    name = wording.everything if scope.name == "all" else scope.name.split("/", 1)[-1]
-    parts.append(_fill(wording.scope, scope=name))
+    heading = wording.everything if scope.heading is None else scope.heading
+    parts.append(_fill(wording.scope, scope=heading))
     parts.append(_fill(wording.text, text=text))
     if not wording.system:
         return "\n".join(parts)

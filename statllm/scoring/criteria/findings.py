@@ -160,8 +160,10 @@ def read_feedback(text: str | None, names: Sequence[str]) -> tuple[list[Finding]
 def _finding(name: str, body: str) -> Finding:
     said = _LEAD.sub("", body, count=1)
     kind = next((kind for kind, pattern in _VERDICTS if pattern.match(said)), None)
-    before, *after = _FIX.split(said, maxsplit=1)
-    fix = " ".join(after[0].split()).strip() if after else ""
+    # the word may stand in a passage that is quoted
+    found = _FIX.search(_FENCE.sub(lambda quote: " " * len(quote[0]), said)) or _FIX.search(said)
+    before, after = (said[: found.start()], said[found.end() :]) if found else (said, "")
+    fix = " ".join(after.split())
     quotes = tuple(
         quote.strip("\n") for pair in _FENCE.findall(before) for quote in pair if quote.strip()
     )

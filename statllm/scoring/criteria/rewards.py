@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.generations import Generations
+from statllm.scoring.criteria.columns import BOOL, TEXT, WHOLE, typed
+
+_FINDINGS = {"text_id": TEXT, "text_place": WHOLE, "criterion": TEXT, "met": BOOL, "reason": TEXT}
 
 PassRule = Literal["mean", "min"]
 NotApplicable = Literal["leave out", "met"]
@@ -86,8 +89,8 @@ def criteria_rewards(
             raise InputError(f"the findings are of several values of '{name}'; keep one of them")
     votes: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     names: dict[str, None] = {}
-    for row in findings.to_pylist():
-        place = (str(row["text_id"]), int(row["text_place"]))
+    for row in typed(findings, _FINDINGS, "findings").to_pylist():
+        place = (str(row["text_id"]), int(row["text_place"] or 0))
         if place[1] >= lengths.get(place[0], 0):
             raise InputError(f"there is no response {place[1]} of prompt_id '{place[0]}'")
         names.setdefault(row["criterion"])

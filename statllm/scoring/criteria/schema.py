@@ -106,7 +106,11 @@ def read_guideline(path: str | Path) -> Guideline:
         aspects.append(aspect)
     if not aspects:
         raise InputError(f"{path} holds no aspect")
-    return Guideline(tuple(aspects))
+    guideline = Guideline(tuple(aspects))
+    for key in guideline.keys:
+        if guideline.keys.count(key) > 1:  # a/b has c, and a has b/c
+            raise InputError(f"{path}: two criteria are called '{key}'")
+    return guideline
 
 
 def write_guideline(guideline: Guideline, path: str | Path) -> None:
@@ -145,15 +149,19 @@ def _bold(text: str) -> Iterator[str]:
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}") from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
+                row = json.loads(line)
+                json.dumps(row, ensure_ascii=False).encode("utf-8")
+            except (json.JSONDecodeError, RecursionError) as error:
                 raise InputError(f"{path}, line {number} is not JSON: {error}") from error
+            except UnicodeEncodeError as error:
+                raise InputError(f"{path}, line {number} has half of a surrogate pair") from error
+            yield number, row
 
 
 def _aspect(row: Any, where: str) -> Aspect:

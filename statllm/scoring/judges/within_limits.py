@@ -18,7 +18,7 @@ from statllm.scoring.judges._steps import Judged
 from statllm.scoring.judges.asking import JudgeModel
 from statllm.scoring.judges.judging import judge
 from statllm.scoring.judges.settings import JudgeSettings
-from statllm.scoring.words import count_words
+from statllm.scoring.words import count_words, is_limit
 
 #: Columns that go with the answers, where they are there.
 _ALONG = ("question_id", "scale", "model", "generator")
@@ -107,8 +107,8 @@ def judge_within_limits(
     Raises
     ------
     InputError
-        If a column is missing, a limit or a baseline is null, the settings are of another kind, or
-        there are no answers.
+        If a column is missing, a prompt, a limit or a baseline is null, the settings are of another
+        kind, or there are no answers.
     """
     settings = JudgeSettings() if settings is None else settings
     if settings.kind != "pairwise":
@@ -168,12 +168,14 @@ def _rows(generations: Generations, original: str, baseline: str, limit: str) ->
     lists = zip(*(column.to_pylist() for column in columns.values()), strict=True)
     for prompt_id, values in zip(generations.prompt_ids, lists, strict=True):
         row = dict(zip(columns, values, strict=True))
+        if row["original"] is None:
+            raise InputError(f"'{original}' of prompt_id '{prompt_id}' is null")
         if not isinstance(row["baseline"], str):
             raise InputError(f"'{baseline}' of prompt_id '{prompt_id}' isn't a text")
         most = row["max_words"]
-        if not isinstance(most, int | float) or not most >= 1 or most % 1:
+        if not is_limit(most):
             raise InputError(
-                f"'{limit}' of prompt_id '{prompt_id}' is {most}, not a whole number from 1"
+                f"'{limit}' of prompt_id '{prompt_id}' is {most!r}, not a whole number from 1"
             )
         for sample, text in enumerate(row.pop("responses") or ()):
             found.append(

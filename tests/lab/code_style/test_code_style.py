@@ -144,6 +144,24 @@ def test_ruff_says_the_same(tmp_path: Path) -> None:
         ("key_iteration", "if k in d.keys():\n    pass", None),
         ("nested_comprehension", "x = [[a for a in b] for b in c]", False),
         ("wildcard_import", "import a.b", True),
+        ("none_test", "a == b is None", True),  # None isn't what == stands beside
+        ("none_test", "if (y := x) == None: pass", False),
+        ("truth_test", "a == b is True", True),
+        ("empty_test", "if not len(x): pass", False),
+        ("plus_string", "1 + f('b' + x)", False),
+        ("open_file", "f = open(p)\nwith f:\n    f.read()", True),
+        ("open_file", "f: IO = open(p)\nf.close()", True),
+        ("open_file", "self.f = open(p)\nself.f.close()", True),
+        ("open_file", "if (f := open(p)):\n    f.close()", True),
+        ("open_file", "with contextlib.closing(open(p)) as f:\n    pass", True),
+        ("open_file", "def a():\n    f = open(p)\ndef b():\n    f = open(q)\n    f.close()", False),
+        ("named_lambda", "f: Callable = lambda: 1", False),
+        ("named_lambda", "a.f = lambda: 1", None),  # an attribute is no name
+        ("growing_string", "x: str = ''\nfor y in z:\n    if y:\n        x += y", False),
+        ("growing_string", "x = ''\nfor y in z:\n    def f():\n        x += y", None),
+        ("function_name", "async def été():\n    pass", True),
+        ("bare_except", "try:\n    x()\nexcept* A:\n    y()", True),
+        ("bare_except", "", None),
     ],
 )
 def test_cases(name: str, code: str, met: bool | None) -> None:
@@ -183,6 +201,16 @@ def test_remedies_do_what_they_say() -> None:
          "use snake case", "def addUp", "f(3)", {}),
         ("key_iteration", "def f(d):\n    return [k for k in d.keys()]", "iterate the dict",
          "d.keys()", "f({1: 2, 3: 4})", {}),
+        ("empty_test", "def f(z):\n    return not len(z)", "test the container", "not len(z)",
+         "f([]), f([1])", {}),
+        ("growing_string",
+         "def f(z):\n    x = ''\n    for y in z:\n        if y != 'b':\n            x += y\n"
+         "    return x",
+         "join a list", "x += y", "f('abc')", {}),
+        ("none_test", "def f(a, b):\n    return a == b == None", "use is", "a == b == None",
+         "f(1.0, 1), f(None, None)", {}),
+        ("named_lambda", "f: object = lambda a: a", "use def", "f: object = lambda a: a",
+         "f(3)", {}),
     ]  # fmt: skip
     for name, code, remedy, quote, call, given in cases:
         better = apply(code, name, remedy, quote)
@@ -222,6 +250,9 @@ def test_no_occasion_and_no_python_are_named() -> None:
     with pytest.raises(InputError, match="no Python code"):
         check("def f(:")
     assert not can_inject("x = 1", "bare_except")
+    with pytest.raises(InputError, match="no Python code"):
+        check("-" * 9000 + "1")
+    assert check("if a: pass\n" + "elif a: pass\n" * 1500)["truth_test"].met is True
 
 
 def test_demonstrations_are_true_and_of_their_kinds() -> None:
@@ -243,3 +274,42 @@ def test_every_aspect_has_its_section_and_at_least_two_criteria() -> None:
     assert set(aspects) == set(SECTIONS)
     assert min(map(aspects.count, SECTIONS)) >= 2
     assert len(CRITERIA) >= 12
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("empty_handler", "try:\n    x()\nexcept A:\n    ..."),  # it is empty already
+        (  # the outer one would take the inner one with it
+            "empty_handler",
+            "try:\n    x()\nexcept A:\n    try:\n        y()\n    except B:\n        pass",
+        ),
+        ("function_name", "def S_IMODE():\n    pass"),  # not in snake case already
+        ("function_name", "def log_2():\n    pass"),  # log2 is in snake case, too
+        ("wildcard_import", "from __future__ import annotations"),  # Python forbids it
+    ],
+)
+def test_what_would_add_no_violation_is_no_occasion(name: str, code: str) -> None:
+    assert not can_inject(code, name)
+
+
+def test_remedies_of_functions_that_wait() -> None:
+    code = 'async def doIt(a=[]):\n    """What it does."""\n    await doIt(a)'
+    named = code.replace("doIt", "do_it")
+    assert apply(code, "function_name", "use snake case", "def doIt") == named
+    better = apply(code, "mutable_default", "default to None", "a=[]")
+    assert better is not None
+    function = ast.parse(better).body[0]
+    assert isinstance(function, ast.AsyncFunctionDef)
+    assert ast.get_docstring(function) == "What it does."
+    assert check(better)["mutable_default"].met is True
+
+
+def test_a_remedy_that_cannot_be_written_is_none() -> None:
+    """Before Python 3.12 a backslash can't stand in the braces of an f-string."""
+    code = r"x = a + 'b' + f('\\')"
+    better = apply(code, "plus_string", "use an f-string", code[4:])
+    if sys.version_info < (3, 12):
+        assert better is None
+    else:
+        assert better is not None

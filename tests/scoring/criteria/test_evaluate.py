@@ -31,6 +31,7 @@ from statllm.scoring.criteria import (
     read_derived,
     read_truth,
 )
+from statllm.scoring.criteria.feedback import Granularity
 from statllm.selection import IrpoSettings, RipSettings, irpo, rip
 
 GUIDE = Guideline(
@@ -130,6 +131,32 @@ def test_wrong_truths_and_findings_are_named() -> None:
         read_truth(pa.table({"text_id": ["t"] * 2, "criterion": ["a/One"] * 2, "met": [1, 0]}))
     with pytest.raises(InputError, match="there are no findings"):
         evaluate(table.slice(0, 0), truth)
+    one = {"text_id": [1.0], "criterion": ["a/One"], "met": [0]}
+    assert read_truth(pa.table({**one, "fix": [5]})) == {("1", 0, "a/One"): Truth(False, "5")}
+    with pytest.raises(InputError, match="'text_place' of the truth holds string"):
+        read_truth(pa.table({**one, "text_place": ["x"]}))
+    for name, wrong, message in (
+        ("met", ["no"], "'met' of the findings is 'no' in row 0"),
+        ("met", [float("nan")], "'met' of the findings is nan in row 0"),
+        ("helpful", [2], "'helpful' of the findings is 2 in row 0"),
+        ("in_text", ["x"], "'in_text' of the findings holds string"),
+        ("text_place", [0.5], "'text_place' of the findings holds double"),
+    ):
+        first = table.slice(0, 1)
+        spoilt = first.set_column(first.column_names.index(name), name, [wrong])
+        with pytest.raises(InputError, match=message):
+            evaluate(spoilt, truth)
+    with pytest.raises(InputError, match="'in_example_only' of the findings is missing"):
+        evaluate(table.drop_columns(["in_example_only"]), truth)
+
+
+def test_verdicts_may_be_numbers() -> None:
+    """0 isn't False to Python's `is`, and yet it means violated."""
+    table, truth = drawn(20, 4)
+    numbers = table.set_column(
+        table.column_names.index("met"), "met", table["met"].cast(pa.int64())
+    )
+    assert evaluate(numbers, truth).to_frame().equals(evaluate(table, truth).to_frame())
 
 
 def answered(said: dict[tuple[str, int], list[list[Finding]]]) -> pa.Table:
@@ -215,16 +242,38 @@ def test_the_ledger_of_answers_adds_up() -> None:
 def test_one_name_in_two_aspects_is_asked_apart() -> None:
     twice = Guideline((GUIDE.aspects[0], Aspect("c", "C.", (Criterion("one", "1."),))))
     texts = [("t", 0, "x")]
-    for granularity, fine in (("all", False), ("aspect", True)):
-        asked = feedback_prompts(twice, texts, "crit", granularity, wording=COMPLETION)  # type: ignore[arg-type]
-        said = pa.array([["**One**: met"]] * asked.num_rows)
-        answers = Generations(asked.append_column("response", said))
-        if fine:
-            met = read_answers(answers, twice).findings["met"].to_pylist()
-            assert met == [True, None, True]
-        else:
-            with pytest.raises(InputError, match="'a/One' and 'c/one' have one name"):
-                read_answers(answers, twice)
+    with pytest.raises(InputError, match="'a/One' and 'c/one' have one name"):
+        feedback_prompts(twice, texts, "crit", "all", wording=COMPLETION)
+    asked = feedback_prompts(twice, texts, "crit", "aspect", wording=COMPLETION)
+    said = asked.append_column("response", pa.array([["**One**: met"]] * asked.num_rows))
+    assert read_answers(Generations(said), twice).findings["met"].to_pylist() == [True, None, True]
+    together = said.slice(0, 1).set_column(
+        said.column_names.index("asked"), "asked", [[["a/One", "c/one"]]]
+    )
+    with pytest.raises(InputError, match="'a/One' and 'c/one' have one name"):
+        read_answers(Generations(together), twice)
+
+
+@pytest.mark.parametrize("granularity", ["all", "aspect", "criterion"])
+def test_names_may_have_a_slash(granularity: Granularity) -> None:
+    """LLMCrit's own data has an aspect called Files/sockets."""
+    files = Aspect("Files/sockets", "Close.", (Criterion("With/as", "use with"),))
+    everything = Aspect("all", "All.", (Criterion("Whole", "it is whole"),))
+    guide = Guideline((files, everything))
+    asked = feedback_prompts(guide, [("t", 0, "x")], "crit", granularity, wording=COMPLETION)
+    named = {
+        "all": ["all"],
+        "aspect": ["Files/sockets", "all"],
+        "criterion": ["With/as", "Whole"],
+    }[granularity]
+    for prompt, name in zip(asked["prompt"].to_pylist(), named, strict=True):
+        assert f"On: {name}\n" in prompt
+    said = pa.array([["**With/as**: met\n**Whole**: violated"]] * asked.num_rows)
+    found = read_answers(Generations(asked.append_column("response", said)), guide).findings
+    assert found.select(["criterion", "met"]).to_pylist() == [
+        {"criterion": "Files/sockets/With/as", "met": True},
+        {"criterion": "all/Whole", "met": False},
+    ]
 
 
 def test_criteria_are_derived_and_repeats_dropped() -> None:

@@ -151,6 +151,10 @@ def test_quotes_stand_before_the_fix() -> None:
     assert one.fix == "write `x is 1`"
     (plain,), _ = read_feedback('**A**: violated, "y == 2" and “z” or “zz”', ["A"])
     assert plain.quotes == ("y == 2", "zz")
+    (within,), _ = read_feedback("**A**: violated `x = 1  # Fix: later`. Fix: do it now.", ["A"])
+    assert (within.quotes, within.fix) == (("x = 1  # Fix: later",), "do it now")
+    (open_ended,), _ = read_feedback("**A**: violated `x. Fix: write `y`.", ["A"])
+    assert open_ended.fix == "write `y`"
 
 
 def test_sources_of_quotes_by_brute_force() -> None:

@@ -144,6 +144,13 @@ def test_wrong_lists_are_named(text: str, message: str) -> None:
             '{"aspect_id": "b", "aspect_guideline": "", "demonstrations": [{"input": "x"}]}',
             "demonstration 0 needs the text 'output'",
         ),
+        ("[" * 100_000, "line 2 is not JSON"),
+        ('{"aspect_id": "\\ud800", "aspect_guideline": ""}', "line 2 has half of a surrogate pair"),
+        (
+            '{"aspect_id": "b", "aspect_guideline": "", "criteria": "1. **c/d**: x"}\n'
+            '{"aspect_id": "b/c", "aspect_guideline": "", "criteria": "1. **d**: x"}',
+            "two criteria are called 'b/c/d'",
+        ),
     ],
 )
 def test_wrong_files_are_named(line: str, message: str, tmp_path: Path) -> None:
@@ -157,3 +164,9 @@ def test_a_file_of_blank_lines_holds_no_aspect(tmp_path: Path) -> None:
     (tmp_path / "g.jsonl").write_text("\n\n")
     with pytest.raises(InputError, match="holds no aspect"):
         read_guideline(tmp_path / "g.jsonl")
+
+
+def test_a_mark_of_the_byte_order_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "g.jsonl"
+    path.write_text('{"aspect_id": "é", "aspect_guideline": ""}\n', "utf-8-sig")
+    assert read_guideline(path).aspects[0].aspect_id == "é"

@@ -86,7 +86,21 @@ def check_report(
 def check_not_read(output: Path | None, *sources: Path) -> None:
     """Raise `InputError` if a report would replace a file that it's about."""
     if output is not None and any(output.resolve() == source.resolve() for source in sources):
-        raise InputError(f"{output} is read; write the report to another file")
+        raise InputError(f"{output} is read; write to another file")
+
+
+def check_outputs(
+    source: Path, output: Path, ledger: Path | None, suffixes: Sequence[str] | None = None
+) -> None:
+    """Refuse files that can't be written, and those that would replace each other or `source`."""
+    from statllm._formats import SUFFIXES, check_output
+
+    check_output(output, suffixes or SUFFIXES)
+    check_output(ledger)
+    for written in (output, ledger):
+        check_not_read(written, source)
+    if ledger is not None and ledger.resolve() == output.resolve():
+        raise InputError(f"{output} would be both the output and the ledger")
 
 
 def interval_text(estimate: Estimate, level: float, digits: int = 4) -> str:

@@ -77,8 +77,8 @@ def lift(pairs: pa.Table, settings: LiftSettings | None = None) -> Selection:
     Raises
     ------
     InputError
-        If the table isn't one of pairs, a `pair_id` is null or occurs twice, or the template is
-        unknown.
+        If the table isn't one of pairs, a `pair_id` is null or occurs twice, a pair has a limit
+        already, or the template is unknown.
 
     Notes
     -----
@@ -143,7 +143,7 @@ def lift(pairs: pa.Table, settings: LiftSettings | None = None) -> Selection:
 
 
 def _named(pairs: pa.Table) -> pa.Table:
-    """Return the pairs with a `pair_id` that is unique, and a `rule`."""
+    """Return the pairs with a `pair_id` that is unique, and a `rule` that isn't lift yet."""
     n = pairs.num_rows
     if "pair_id" not in pairs.column_names:
         seen: dict[str, int] = {}
@@ -160,6 +160,9 @@ def _named(pairs: pa.Table) -> pa.Table:
             raise InputError(f"pair_id '{found['values']}' occurs {found['counts']} times")
     if "rule" not in pairs.column_names:
         pairs = pairs.append_column("rule", pa.nulls(n, pa.string()))
+    row = pc.index(pairs["rule"], "lift").as_py()
+    if row >= 0:
+        raise InputError(f"the pair of row {row} (rule 'lift') has a limit on words already")
     return pairs
 
 

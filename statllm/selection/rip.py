@@ -57,7 +57,8 @@ def rip(generations: Generations, settings: RipSettings | None = None) -> Select
     Raises
     ------
     InputError
-        If a column is missing, or a reward is null or NaN (unless ``missing="drop"``).
+        If a column is missing, a reward is null or NaN (unless ``missing="drop"``), or the tokens
+        of a worst response are null where they are its length.
 
     Examples
     --------
@@ -151,6 +152,10 @@ def _lengths(samples: Samples, worst: IntArray, settings: RipSettings) -> FloatA
             if ids is None:
                 raise InputError("rip with length='tokens' needs the column 'n_tokens'")
             counts = pc.list_value_length(ids)
+        if counts.null_count:  # a quantile of the pool would be NaN, and nothing kept
+            row = int(rows[pc.index(counts.is_null(), True).as_py()])
+            name = samples.generations.prompt_ids[row]
+            raise InputError(f"the tokens of prompt_id '{name}' are null for its worst response")
     else:
         texts = samples.texts(worst[rows])
         counts = (

@@ -61,7 +61,8 @@ def select(
 
     Parameters
     ----------
-    rule : {"scpo", "irpo", "rip", "tpo", "self-score", "self-consistency", "conformal", "random"}
+    rule : str
+        One of `RULES`.
     generations : Generations
     settings : RuleSettings, optional
         Of that rule.
@@ -108,8 +109,11 @@ def settings_of(rule: str, base: RuleSettings | None = None, **changes: Any) -> 
         return kind.model_validate({**(base.model_dump() if base else {}), **changes})
     except ValidationError as error:
         first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # several settings together
+            raise InputError(f"{rule}: {message}") from error
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             known = ", ".join(kind.model_fields)
             raise InputError(f"rule '{rule}' has no setting '{key}'; it has {known}") from error
-        raise InputError(f"{rule} setting '{key}': {first['msg']}") from error
+        raise InputError(f"{rule} setting '{key}': {message}") from error

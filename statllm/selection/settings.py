@@ -169,6 +169,7 @@ class RipSettings(RuleSettings):
 
     min_rejected_reward: float | None = Field(
         default=None,
+        allow_inf_nan=False,
         description="Keep prompts whose lowest-reward response has at least this reward.",
     )
     min_rejected_length: float | None = Field(
@@ -195,7 +196,9 @@ class RipSettings(RuleSettings):
         default=None, ge=0, le=1, description="max_gap as a quantile of the unfiltered pool."
     )
     max_rejected_reward: float | None = Field(
-        default=None, description="The other direction: at most this reward."
+        default=None,
+        allow_inf_nan=False,
+        description="The other direction: at most this reward.",
     )
     max_rejected_length: float | None = Field(
         default=None, ge=0, description="The other direction: at most this length."

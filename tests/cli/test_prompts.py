@@ -87,7 +87,9 @@ def test_length(statllm: Run, prompts: Path, tmp_path: Path) -> None:
         (("--words", 5, "--shortest-of", "answers"), "give one of --words"),
         (("--words", 5, "--all-scales", "--scale", 1), "not both"),
         (("--words-column", "limit"), "no column 'limit'"),
-        (("--words-column", "prompt"), "row 0: the limit is Why is"),
+        (("--words-column", "prompt"), "row 0: the limit is 'Why is"),
+        (("--words", 10**20), "row 0: the limit is 1000"),
+        (("--shortest-of", "prompt_id", "--scale", 1e300), "a limit times the scale 1e+300"),
         (("--words", 5, "--template", "tpo_generic"), "is for thoughts; for length: lift_words"),
     ):
         code, _, error = statllm(*command, *options)

@@ -165,6 +165,9 @@ def test_bad_input() -> None:
         lift(pairs((9, 1), (9, 1), pair_id=["x", None]))
     with pytest.raises(InputError, match="'tpo_generic' is for thoughts; for length: lift_words"):
         lift(pairs((9, 1)), LiftSettings(template="tpo_generic"))
+    lifted = lift(pairs((30, 1))).pairs
+    with pytest.raises(InputError, match=r"row 1 \(rule 'lift'\) has a limit on words already"):
+        lift(lifted)
     unnamed = pairs((30, 1), (30, 1), prompt_id=["a", "a"]).drop_columns(["pair_id"])
     assert lift(unnamed).ledger["pair_id"].to_pylist() == ["a#0", "a#1"]
 

@@ -77,6 +77,25 @@ def test_tokens_need_their_column(table):
         rip(table(reward=[[1.0, 2.0]]), RipSettings(length="tokens"))
 
 
+@pytest.mark.parametrize("column", ["n_tokens", "token_ids"])
+def test_a_null_length_is_named(table, column):
+    """A quantile over it would be NaN, and every prompt dropped."""
+    counts = [[3, 5], [3, None], [None, 2]]
+    ids = [[None if n is None else [0] * n for n in row] for row in counts]
+    g = table(reward=[[1.0, 0.0]] * 3, **{column: counts if column == "n_tokens" else ids})
+    asked = RipSettings(length="tokens", rejected_length_quantile=0.5)
+    with pytest.raises(InputError, match="tokens of prompt_id 'p1' are null for its worst"):
+        rip(g, asked)
+    assert rip(g, RipSettings(rejected_length_quantile=0.5)).counts()["kept"] == 3
+
+
+@pytest.mark.parametrize("name", ["min_rejected_reward", "max_rejected_reward"])
+@pytest.mark.parametrize("bound", [float("nan"), float("inf")])
+def test_a_bound_is_finite(name, bound):
+    with pytest.raises(ValueError, match="finite"):
+        RipSettings(**{name: bound})
+
+
 def test_bounds_are_inclusive_and_the_judges_gap_is_not(table):
     # In floating point 8.3 - 7.3 is above 1, and 8.2 - 7.2 below.
     g = table(response=[["b", "worst"]] * 2, reward=[[8.3, 7.3], [8.2, 7.2]])

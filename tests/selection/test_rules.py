@@ -84,6 +84,9 @@ def test_wrong_names(labelled):
         select("dpo", labelled)
     with pytest.raises(InputError, match="rule 'scpo' has no setting 'tau'; it has seed"):
         select("scpo", labelled, tau=0.5)
+    both = {"max_gap": 1.0, "gap_quantile": 0.5}
+    with pytest.raises(InputError, match="^rip: max_gap and gap_quantile exclude each other$"):
+        settings_of("rip", **both)
     with pytest.raises(InputError, match="scpo setting 'threshold'"):
         select("scpo", labelled, threshold=2)
     with pytest.raises(InputError, match="IrpoSettings are not the settings of rule 'scpo'"):

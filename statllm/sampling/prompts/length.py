@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.generations import Generations
 from statllm.sampling.prompts.templates import PromptTemplate
 from statllm.sampling.prompts.wrap import with_prompt
-from statllm.scoring.words import count_words
+from statllm.scoring.words import count_words, is_limit
 
 #: The scales of the paper's test outside of the training distribution, 1 first.
 SCALES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -37,16 +36,26 @@ def shortest(texts: Any) -> list[int]:
     >>> shortest([["It's blue.", "Blue, I think."], ["Because."]])
     [3, 1]
     """
-    limits = []
-    for row, value in enumerate(texts.to_pylist() if hasattr(texts, "to_pylist") else texts):
-        given = [value] if isinstance(value, str) else value
-        if not given or not all(isinstance(text, str) for text in given):
-            raise InputError(f"row {row}: texts to count the words of were expected")
-        words = min(count_words(text) for text in given)
-        if words == 0:
-            raise InputError(f"row {row}: the shortest text has no words, so it sets no limit")
-        limits.append(words)
-    return limits
+    rows = texts.to_pylist() if hasattr(texts, "to_pylist") else texts
+    return [count_words(shortest_texts(value, row)[0]) for row, value in enumerate(rows)]
+
+
+def shortest_texts(texts: Any, row: int) -> list[str]:
+    """Return those of a row's texts (or its only one) that have the fewest words.
+
+    Raises
+    ------
+    InputError
+        As `shortest` does.
+    """
+    given = [texts] if isinstance(texts, str) else texts
+    if not isinstance(given, Sequence) or not given or not all(isinstance(t, str) for t in given):
+        raise InputError(f"row {row}: texts to count the words of were expected")
+    words = [count_words(text) for text in given]
+    fewest = min(words)
+    if fewest == 0:
+        raise InputError(f"row {row}: the shortest text has no words, so it sets no limit")
+    return [text for text, n in zip(given, words, strict=True) if n == fewest]
 
 
 def length_prompts(
@@ -110,6 +119,8 @@ def _scaled(
     # The decimal that was written: 0.7 x 10 is 7, not 6.999… and so 6.
     exact = Fraction(repr(float(scale)))
     words = [max(1, int(exact * limit)) for limit in limits]
+    if not all(map(is_limit, words)):
+        raise InputError(f"a limit times the scale {scale:g} is no number of 64 bits")
     table = with_prompt(given.table, template, [{"max_words": str(n)} for n in words])
     columns: dict[str, Any] = {
         "max_words": pa.array(words, pa.int64()),
@@ -129,9 +140,8 @@ def _limits(limits: int | Sequence[int] | pa.ChunkedArray, n: int) -> list[int]:
     if len(values) != n:
         raise InputError(f"one limit per prompt was expected, not {len(values)} for {n} prompts")
     for row, value in enumerate(values):
-        number = isinstance(value, int | float | np.integer) and not isinstance(value, bool)
-        if not number or value < 1 or value % 1 != 0:  # the rest of NaN and infinity is NaN
-            raise InputError(f"row {row}: the limit is {value}, not a whole number from 1")
+        if not is_limit(value):
+            raise InputError(f"row {row}: the limit is {value!r}, not a whole number from 1")
     return [int(value) for value in values]
 
 

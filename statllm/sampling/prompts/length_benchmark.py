@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from statllm.errors import InputError
 from statllm.generations import Generations
-from statllm.sampling.prompts.length import length_prompts
+from statllm.sampling.prompts.length import length_prompts, shortest_texts
 from statllm.sampling.prompts.templates import PromptTemplate
 from statllm.scoring.words import count_words
 
@@ -85,7 +85,9 @@ def length_benchmark(
         for number, draw in enumerate(draws, start=1):
             places.append(row)
             names.append(f"{name}#{number}" if several else name)
-            baselines.append(_shortest(draw, row, f"{seed}/{names[-1]}"))
+            # One of the shortest; never by its place, which would favour a model.
+            fewest = shortest_texts(draw, row)
+            baselines.append(random.Random(f"{seed}/{names[-1]}").choice(fewest))
     words = [count_words(text) for text in baselines]
     table = given.table.take(pa.array(places, pa.int64()))
     table = Generations(
@@ -102,15 +104,3 @@ def length_benchmark(
 
 def _is_nested(texts: Any) -> bool:
     return isinstance(texts, list) and bool(texts) and all(isinstance(d, list) for d in texts)
-
-
-def _shortest(texts: Any, row: int, seed: str) -> str:
-    """One of the shortest texts; never by its place, which would favour a model."""
-    given = [texts] if isinstance(texts, str) else texts
-    if not given or not all(isinstance(text, str) for text in given):
-        raise InputError(f"row {row}: texts to count the words of were expected")
-    words = [count_words(text) for text in given]
-    if min(words) == 0:
-        raise InputError(f"row {row}: the shortest text has no words, so it sets no limit")
-    equal: list[str] = [text for text, n in zip(given, words, strict=True) if n == min(words)]
-    return random.Random(seed).choice(equal)

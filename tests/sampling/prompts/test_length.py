@@ -65,6 +65,8 @@ def test_the_shortest_answer() -> None:
         shortest([["a", None]])
     with pytest.raises(InputError, match="row 0: the shortest text has no words"):
         shortest([["a", "!"]])
+    with pytest.raises(InputError, match="row 1: texts"):
+        shortest(["a", 7])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,10 @@ def test_the_shortest_answer() -> None:
         ([5.5, 1], (1,), "row 0: the limit is 5.5"),
         ([float("nan"), 1], (1,), "row 0: the limit is nan"),
         ([float("inf"), 1], (1,), "row 0: the limit is inf"),
+        ([True, 1], (1,), "row 0: the limit is True"),
+        (["5", 1], (1,), "row 0: the limit is '5'"),
+        ([1, 10**20], (1,), "row 1: the limit is 1000"),
+        ([5, 5], (1e300,), r"a limit times the scale 1e\+300"),
         ([5], (1,), "not 1 for 2 prompts"),
         ([5, 5], (), "at least one scale"),
         ([5, 5], (0,), "must be positive"),

@@ -73,6 +73,7 @@ def test_equally_short_answers_are_drawn_from_all_places() -> None:
         ([["a"]], "answers are 1 rows, for 2 prompts"),
         ([["a"], []], "row 1: texts to count"),
         ([["a"], None], "row 1: texts to count"),
+        ([["a"], 7], "row 1: texts to count"),
         ([[["a"], []], ["b"]], "row 0: texts to count"),
         ([["a", None], ["b"]], "row 0: texts to count"),
         ([["a"], ["b", "!"]], "row 1: the shortest text has no words"),

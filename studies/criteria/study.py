@@ -22,7 +22,8 @@ import yaml
 from feedback_tables import write_tables
 from numpy.typing import NDArray
 
-from statllm.files import atomic_folder, read_parquet, write_parquet
+from statllm.errors import InputError
+from statllm.files import atomic_folder, read_json, read_parquet, write_json, write_parquet
 from statllm.generations import Generations
 from statllm.lab.code_style import BY_NAME, House, helps, house, true_findings
 from statllm.lab.code_style.houses import spoilt
@@ -173,6 +174,10 @@ def main() -> None:
     settings = {**settings, **(quick if options.quick else {})}
     folder = options.output or Path("runs") / ("criteria-quick" if options.quick else "criteria")
     torch.set_num_threads(1)  # so small a model is no faster with more
+    record = folder / "settings.json"
+    if record.is_file() and read_json(record) != settings:
+        raise InputError(f"{folder} holds a study with other settings: choose another folder")
+    write_json(settings, record)
     tasks = make_tasks(settings["tasks"], settings["candidates"])
     if options.only_seed is not None:  # so that several machines or cores can share the work
         run_seed(options.only_seed, settings, tasks, folder)

@@ -249,7 +249,8 @@ def against_the_world(folder: Path) -> list[Row]:
             "figure": each.estimate.name,
             "set less world": shown(each.estimate),
             "unit": each.estimate.unit,
-            "p (Holm)": format_p(each.log_p_holm),
+            # A star: of all shares at once, not of this figure alone.
+            "p (Holm)": format_p(each.log_p_holm) + " *" * each.of_all_shares,
         }
         for each in found
     ]

@@ -16,12 +16,18 @@ from statllm.files import atomic
 from statllm.results import Interval, format_p
 
 Row = dict[str, Any]
+LARGEST = 1000  # an exponent of 10 is a step already
 
 
 def value_of(fit: ScalingFit, key: str) -> str:
-    """A parameter, or that it can't be told."""
+    """A parameter, or that it can't be told; limits beyond `LARGEST` are rounding's work."""
     found = fit.parameters[key]
-    return shown(found) if np.isfinite(found.se) else "not identified"
+    if not np.isfinite(found.se):
+        return "not identified"
+    interval = found.interval(0.95)
+    if interval.high <= LARGEST:
+        return shown(found)
+    return f"{found.value:.3f} [{interval.low:.3f}, > {LARGEST:,}]"
 
 
 def of_share(found: TEstimate) -> TEstimate:

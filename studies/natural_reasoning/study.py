@@ -33,14 +33,9 @@ SIZES, QUICK_SIZES = [25, 50, 100, 200], [4, 8, 16]
 Row = dict[str, Any]
 
 
-def quick(experiment: Experiment) -> bool:
-    """Whether this is the short run."""
-    return len(experiment.seeds) < 5
-
-
 def prepare(experiment: Experiment, folder: Path) -> Experiment:
     """Make the questions, and point the recipe at them and at the models."""
-    few = quick(experiment)
+    few = experiment.is_quick
     n_test = experiment.base["evaluation"]["problems"]["n"]
     make(folder, QUICK_DOCUMENTS if few else DOCUMENTS, n_test)
     questions = folder / "clean" / "questions.parquet"
@@ -163,7 +158,7 @@ def main() -> None:
         levels_by_claim(experiment, folder),
     ]
     write_text("\n\n".join(parts) + "\n", folder / "scores.md")
-    few = quick(experiment)
+    few = experiment.is_quick
     n_test = experiment.base["evaluation"]["problems"]["n"]
     sizes, seeds = QUICK_SIZES if few else SIZES, list(experiment.seeds)
     scaling = {}

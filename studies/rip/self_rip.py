@@ -39,11 +39,6 @@ EXAMPLES = {
 SPARE = 1.5  # times as many questions are asked for as are needed
 
 
-def quick(main: Experiment) -> bool:
-    """Whether this is the short run."""
-    return len(main.seeds) < 5
-
-
 def examples_of(folder: Path, arm: str, seed: int) -> pa.Table:
     """The prompts that an arm of the main study keeps, without what the lab puts around them."""
     ledger = read_parquet(open_run(folder, arm, seed).path(1, "ledger.parquet"))
@@ -187,7 +182,7 @@ def filtered(experiment: Experiment, folder: Path) -> list[list[Any]]:
 def arms_of(main: Experiment, folder: Path) -> Experiment:
     """The experiment, with the folder in place of the default one."""
     source = HERE / "self_rip_lab.yaml"
-    experiment = read_experiment(source, quick=quick(main), seeds=list(main.seeds))
+    experiment = read_experiment(source, quick=main.is_quick, seeds=list(main.seeds))
     arms = {
         name: {
             **arm,
@@ -203,7 +198,7 @@ def arms_of(main: Experiment, folder: Path) -> Experiment:
 def self_rip(main: Experiment, folder: Path) -> None:
     """Write the questions, train on them, and leave self_rip.* and written.md in the folder."""
     experiment, own = arms_of(main, folder), folder / "self_rip"
-    course = replace(IMITATION, steps=2) if quick(main) else IMITATION
+    course = replace(IMITATION, steps=2) if main.is_quick else IMITATION
     sets = write_all(main, folder, experiment.base["problems"]["n"], course)
     fewest = min(row["fewest questions of a seed"] for row in sets.values())
     base = merge(experiment.base, {"problems": {"n": fewest}})

@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE))
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 from rip_shares import Share, artefact, plain, share  # noqa: E402
-from self_rip import quick, self_rip  # noqa: E402
+from self_rip import self_rip  # noqa: E402
 
 from statllm.estimators.resampling import bootstrap_quantile  # noqa: E402
 from statllm.experiment import Experiment, run_study  # noqa: E402
@@ -241,7 +241,7 @@ def with_pool(experiment: Experiment, folder: Path) -> Experiment:
     write_parquet(pool, folder / "pool.parquet")
     source = {"problems": {"source": str((folder / "pool.parquet").resolve())}}
     experiment = experiment.model_copy(update={"base": merge(experiment.base, source)})
-    return fewer(experiment) if quick(experiment) else experiment
+    return fewer(experiment) if experiment.is_quick else experiment
 
 
 def fewer(experiment: Experiment) -> Experiment:

@@ -29,7 +29,7 @@ from statllm.selection import TpoSettings, tpo
 HERE = Path(__file__).parent
 THOUGHTS = HERE / "thoughts.yaml"
 POOL, TEST = 800, 400  # problems of each iteration to draw from, and held-out ones
-LESSONS = 200  # steps that teach the start to speak; in a quick run, few
+LESSONS, QUICK_LESSONS = 200, 2  # steps that teach the start to speak
 START, START_DIRECT = "start", "start, direct"
 THINKERS = ("thought", "no length control", "failures dropped", "random pairs")
 Scores = dict[str, dict[str, Any]]
@@ -46,7 +46,7 @@ def prepare(experiment: Experiment, folder: Path) -> Experiment:
     place = folder.resolve()
     start = place / "start"
     if not start.is_dir():
-        teach(start, LESSONS if len(experiment.seeds) > 2 else 2)
+        teach(start, QUICK_LESSONS if experiment.is_quick else LESSONS)
     both = problems("train", 2 * POOL, 0)
     tables = {"train_1": both.slice(0, POOL), "train_2": both.slice(POOL)}
     tables["test"] = problems("test", TEST, 0)

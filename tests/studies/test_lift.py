@@ -62,7 +62,11 @@ def test_arms_differ_in_what_their_names_say_alone(quick: bool) -> None:
 
 
 def test_the_papers_recipe_is_one() -> None:
-    assert read_recipe(FOLDER / "recipe.yaml").selection.lift is not None
+    selection = read_recipe(FOLDER / "recipe.yaml").selection
+    assert selection.lift is not None
+    assert (selection.lift.min_difference, selection.lift.margin) == (10, 10)
+    assert selection.lift.originals
+    assert selection.settings == {"missing": "drop"}  # best against worst, no bounds
 
 
 def test_tables_are_means_and_differences_of_the_scores(study: ModuleType) -> None:

@@ -21,6 +21,7 @@ from statllm.recipe import read_recipe
 from statllm.selection import RipSettings, preset, rip
 
 FOLDER = Path(__file__).parents[2] / "studies" / "rip"
+NOT_THE_PAPERS = {"seed", "missing"}
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,13 @@ def pool(gaps: list[float], worst: list[float], lengths: list[int]) -> Generatio
 def test_the_recipe_has_the_papers_settings() -> None:
     recipe = read_recipe(FOLDER / "recipe.yaml")
     known = preset("rip-wildchat-8b")
-    assert recipe.iteration(1).selection.resolved().model_dump(exclude={"seed"}) == (
-        known.settings.model_dump(exclude={"seed"})
+    found = recipe.iteration(1).selection.resolved()
+    assert found.model_dump(exclude=NOT_THE_PAPERS) == (
+        known.settings.model_dump(exclude=NOT_THE_PAPERS)
     )
+    assert found.missing == "drop"  # the reward model's context is shorter than the policy's
+    assert recipe.choice is not None
+    assert (recipe.choice.by, recipe.choice.retrain) == ("reward", False)
     assert (recipe.sampling.n, recipe.sampling.temperature, recipe.sampling.top_p) == (
         64,
         0.8,
@@ -163,15 +168,15 @@ def test_self_rips_filter_is_the_papers_without_a_gap_and_turned_round_with_one(
 
 def test_the_recipe_of_self_rip_has_the_papers_settings() -> None:
     recipe = read_recipe(FOLDER / "self_rip.yaml")
-    settings = recipe.iteration(1).selection.resolved().model_dump(exclude={"seed"})
-    assert settings == preset("rip-self-rip").settings.model_dump(exclude={"seed"})
+    settings = recipe.iteration(1).selection.resolved().model_dump(exclude=NOT_THE_PAPERS)
+    assert settings == preset("rip-self-rip").settings.model_dump(exclude=NOT_THE_PAPERS)
     first = read_recipe(FOLDER / "recipe.yaml")
     assert recipe.new_problems is not None
     assert recipe.new_problems.template_name == "self_rip"
     assert recipe.problems.source == f"runs/{first.name}/iteration_1/pairs.parquet"
-    assert (recipe.model, recipe.sampling, recipe.rewards, recipe.training) == (
-        first.model, first.sampling, first.rewards, first.training,
-    )  # fmt: skip
+    for name in ("model", "sampling", "rewards", "choice", "training"):
+        assert getattr(recipe, name) == getattr(first, name)
+    assert recipe.iteration(1).selection.resolved().missing == "drop"
 
 
 def test_the_writers_questions_are_as_spoilt_as_their_examples(writing: ModuleType) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from statllm.errors import InputError
 from statllm.lab.code_style import BY_NAME, check, true_findings
 from statllm.recipe import read_recipe
 from statllm.scoring.criteria import format_findings
@@ -177,3 +178,13 @@ def test_a_small_model_learns_to_write_feedback(study: Any) -> None:
     first, second = (feedback_model(tokenizer, Training(6_000), seed=3)[1] for _ in range(2))
     torch.set_num_threads(threads)
     assert first == second
+
+
+def test_a_folder_with_other_settings_is_refused(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings.json").write_text('{"seeds": [9]}')
+    monkeypatch.setattr(sys, "argv", ["study.py", "--quick", "-o", str(tmp_path)])
+    with pytest.raises(InputError, match="a study with other settings"):
+        study.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]

@@ -61,6 +61,19 @@ def test_the_law_that_fits_is_told_from_the_one_that_does_not(
     assert laws.goodness("few", few)["p (Holm)"] == "-"
 
 
+def test_a_limit_that_nothing_bounds_is_not_told_to_the_digit(
+    parts: tuple[ModuleType, ModuleType],
+) -> None:
+    laws = sys.modules["nr_laws"]
+    sizes = np.array([25, 50, 100, 200])
+    noise = np.random.default_rng(2).normal(0, 0.02, (5, 4))
+    nearly = 0.88 - 0.02 * (sizes / 25) ** -0.3 + noise - noise.mean(axis=0)
+    fit = scaling_fit(nearly, sizes, "power")
+    assert fit.parameters["exponent"].interval(0.95).high > 1e6
+    assert laws.value_of(fit, "exponent").endswith(", > 1,000]")
+    assert laws.value_of(fit, "limit").count(".") == 3
+
+
 @pytest.fixture(scope="module")
 def made(parts: tuple[ModuleType, ModuleType], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("natural_reasoning")

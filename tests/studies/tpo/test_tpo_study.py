@@ -44,6 +44,16 @@ def test_arms_differ_in_what_they_say_alone() -> None:
     assert thought["rewards"]["lab"]["careful"] == 0
 
 
+@pytest.mark.parametrize(("quick", "lessons"), [(True, 2), (False, 200)])
+def test_few_seeds_do_not_make_a_worse_start(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool, lessons: int
+) -> None:
+    taught: list[int] = []
+    monkeypatch.setattr(study, "teach", lambda out, steps: taught.append(steps))
+    study.prepare(read_experiment(FOLDER / "lab.yaml", quick=quick, seeds=[0, 1]), tmp_path)
+    assert taught == [lessons]
+
+
 def test_problems_are_the_same_but_for_the_marker(study: ModuleType, tmp_path: Path) -> None:
     experiment = read_experiment(FOLDER / "lab.yaml", quick=True)
     (tmp_path / "start").mkdir()  # as if it were made

@@ -13,7 +13,7 @@ from statllm.cli.common import (
     PromptId,
     Reference,
     Where,
-    check_not_read,
+    check_outputs,
     conditions,
     console,
     mapping,
@@ -24,7 +24,6 @@ from statllm.cli.settings import validated, with_settings
 from statllm.distill.chains import ChainSettings
 from statllm.distill.filters import ProblemFilters
 from statllm.distill.reformat import ReformatSettings
-from statllm.errors import InputError
 
 distill = typer.Typer(
     name="distill",
@@ -76,7 +75,7 @@ def filter_(
     from statllm.distill import filter_problems
     from statllm.generations import Generations
 
-    _check(source, output, ledger)
+    check_outputs(source, output, ledger, _NESTED)
     columns = mapping(prompt_id=prompt_id, prompt=prompt, reference=reference, solution=solution)
     table = Generations(read_table(source, columns, conditions(where))).table
     found = filter_problems(table, validated(ProblemFilters, settings or {}))
@@ -126,7 +125,7 @@ def reformat(
     from statllm.sampling.prompts import load_template
     from statllm.stages import resolve_model
 
-    _check(source, output, ledger)
+    check_outputs(source, output, ledger, _NESTED)
     given = {**_DEFAULTS, **(settings or {})}
     own = {k: v for k, v in given.items() if k in ReformatSettings.model_fields}
     sampling = sampling_settings({k: v for k, v in given.items() if k not in own})
@@ -172,23 +171,11 @@ def chains(
     from statllm.distill import keep_chains
     from statllm.generations import Generations
 
-    _check(source, output, ledger)
+    check_outputs(source, output, ledger, _NESTED)
     chosen = validated(ChainSettings, settings or {})
     made = keep_chains(Generations.read(source, where=conditions(where)), chosen)
     made.write(output, ledger)
     _say(f"{output}: {made.examples.num_rows} examples", "samples", made.counts())
-
-
-def _check(source: Path, output: Path, ledger: Path | None) -> None:
-    """Refuse files that can't be written, and those that would replace each other."""
-    from statllm._formats import check_output
-
-    check_output(output, _NESTED)
-    check_output(ledger)
-    check_not_read(output, source)
-    check_not_read(ledger, source)
-    if ledger is not None and ledger.resolve() == output.resolve():
-        raise InputError(f"{output} would be both the output and the ledger")
 
 
 def _say(title: str, what: str, counts: dict[str, int]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from statllm._version import __version__
 from statllm.cli.audit_judge import audit_judge
@@ -37,12 +38,25 @@ from statllm.cli.train_reward import train_reward
 from statllm.cli.watermark import watermark
 from statllm.cli.winrate import winrate
 
+
+
+class _Verbs(TyperGroup):
+    """A group that says what its verbs do in whole sentences, where click cuts them."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the verbs."""
+        for verb in self.commands.values():
+            verb.short_help = (verb.help or "").partition("\n\n")[0]
+        super().format_commands(ctx, formatter)
+
+
 app = typer.Typer(
     name="statllm",
     help="The statistics of what language models say, and training data chosen by them.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    cls=_Verbs,
+    rich_markup_mode=None,  # rich's columns cut the names of options at 80 columns
     pretty_exceptions_enable=False,
 )
 
@@ -85,12 +99,15 @@ app.command()(audit_judge)
 app.command()(questions)
 app.command()(judge_lessons)
 app.command()(judge_limits)
-app.add_typer(conformal, name="conformal")
-app.add_typer(select, name="select")
-app.add_typer(prompts, name="prompts")
-app.add_typer(watermark, name="watermark")
-app.add_typer(contamination, name="contamination")
-app.add_typer(distill, name="distill")
-app.add_typer(probe, name="probe")
-app.add_typer(criteria, name="criteria")
-app.add_typer(journey, name="journey")
+for group in (
+    conformal,
+    select,
+    prompts,
+    watermark,
+    contamination,
+    distill,
+    probe,
+    criteria,
+    journey,
+):
+    app.add_typer(group, cls=_Verbs)

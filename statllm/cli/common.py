@@ -118,9 +118,9 @@ def printable(text: str) -> str:
 
 def console() -> Console:
     """Return the console for results (standard output)."""
-    from rich.console import Console
+    from statllm.cli.terminal import Terminal
 
-    return Console(highlight=False)
+    return Terminal()
 
 
 def table_of(
@@ -131,19 +131,55 @@ def table_of(
 ) -> Table:
     """Return a plain table; numbers are right-aligned from the second column on.
 
-    On a narrow terminal the columns in `wrap` are folded, rather than the numbers.
+    On a narrow terminal the columns in `wrap` are folded. The others never are, since half a
+    number is a wrong one: where they don't fit, the table is wider than the terminal.
     """
     from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), box=SIMPLE, title_justify="left", title_style="bold")
-    for place, name in enumerate(columns):
+    names = list(columns)
+    cells = [[str(cell) for cell in row] for row in rows]
+    around = 3 * len(names) + 1  # a space on both sides of a cell, and the box
+    widths = _widths(names, cells, wrap, console().width - around)
+    table = Table(
+        title=escape(title),
+        box=SIMPLE,
+        title_justify="left",
+        title_style="bold",
+        width=sum(widths) + around,
+    )
+    for place, (name, width) in enumerate(zip(names, widths, strict=True)):
         side: Any = "right" if place else "left"
-        table.add_column(escape(name), justify=side, no_wrap=name not in wrap, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_column(escape(name), justify=side, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*map(escape, row))
     return table
+
+
+#: Longer words (paths, names of models) may be broken where a column is folded.
+_WORD = 20
+
+
+def _widths(
+    names: Sequence[str], rows: Sequence[Sequence[str]], wrap: Sequence[str], room: int
+) -> list[int]:
+    """The columns' widths: whole cells, but in `wrap` whole words, and what room there is."""
+    from rich.cells import cell_len
+
+    whole, widths = [], []
+    for name, *cells in zip(names, *rows, strict=True):
+        lines = max(cell_len(line) for cell in cells or [""] for line in cell.split("\n"))
+        words = max(cell_len(word) for text in (name, *cells) for word in text.split() or [""])
+        head = max(map(cell_len, name.split()), default=1)
+        widths.append(min(words, _WORD) if name in wrap else max(lines, head))
+        whole.append(max(lines, cell_len(name)))
+    spare = max(0, room - sum(widths))
+    for place, most in enumerate(whole):
+        more = min(spare, most - widths[place])
+        widths[place] += more
+        spare -= more
+    return widths
 
 
 def estimates(title: str, figures: Iterable[Any], level: float = 0.95) -> Table:

@@ -13,6 +13,7 @@ from statllm.ledger import KEPT, count_reasons, with_dropped
 from statllm.sampling.prompts._sampled import sampled
 from statllm.sampling.prompts.documents import (
     CRITERIA,
+    FULL_MARKS,
     document_prompts,
     read_back_translation,
     read_rubric,
@@ -48,9 +49,13 @@ class Gate:
     answer_correctness: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in self.minimum:
+        for name, least in self.minimum.items():
             if name not in CRITERIA:
                 raise InputError(f"there is no criterion '{name}'; there are {', '.join(CRITERIA)}")
+            if not least <= CRITERIA[name][1]:
+                raise InputError(f"{name} has {CRITERIA[name][1]:g} points at most, not {least:g}")
+        if self.total is not None and not self.total <= FULL_MARKS:
+            raise InputError(f"a total has {FULL_MARKS:g} points at most, not {self.total:g}")
 
     def objection(self, points: Mapping[str, Any]) -> str | None:
         """Return why a document is dropped, None if it isn't.

@@ -90,6 +90,8 @@ def question_set(
     if source.n is not None:
         documents = documents.slice(0, source.n)
     gate = None if recipe.gate is None else _gate(recipe)
+    for file, column in _compared_with(recipe):
+        _texts(file, column)  # what is wrong with it is said before the long part
     made = back_translate(
         _resolved(recipe.model) if model is None else model,
         documents,
@@ -107,8 +109,11 @@ def question_set(
     ledger = _with_reasons(made.ledger, rows)
     left = [rows[name]["reason"] == KEPT for name in made.questions["prompt_id"].to_pylist()]
     kept = made.questions.filter(pa.array(left, pa.bool_()))
+    write_parquet(ledger, folder / "ledger.parquet")  # first: it explains the questions
     if kept.num_rows == 0:
-        raise InputError(f"no question is left of {made.n_documents} documents: {made.summary()}")
+        raise InputError(
+            f"no question is left: {QuestionSet(kept, ledger, made.n_documents).summary()}"
+        )
     texts = kept["prompt"].to_pylist()
     table = kept.set_column(
         kept.column_names.index("prompt"),
@@ -123,7 +128,6 @@ def question_set(
         points = [total[name] for name in table["prompt_id"].to_pylist()]
         table = table.append_column("total", pa.array(points, pa.float64()))
     found = QuestionSet(table, ledger, made.n_documents)
-    write_parquet(ledger, folder / "ledger.parquet")  # first: it explains the questions
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
     write_text(text, folder / "recipe.yaml")
     write_json({"documents": found.n_documents, "rows": found.counts()}, folder / "counts.json")
@@ -137,6 +141,13 @@ def _gate(recipe: QuestionSetRecipe) -> Gate:
     if given.minimum is None:
         return Gate(total=given.total, answer_correctness=given.answer_correctness)
     return Gate(given.minimum, given.total, given.answer_correctness)
+
+
+def _compared_with(recipe: QuestionSetRecipe) -> list[tuple[str, str]]:
+    """Other files of questions, each with its column."""
+    leaks, near = recipe.decontaminate, recipe.similar
+    files = [] if leaks is None else [(file, leaks.column) for file in leaks.against]
+    return files if near is None else [*files, (near.to, near.column)]
 
 
 def _resolved(name: str) -> str:

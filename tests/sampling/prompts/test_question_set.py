@@ -164,6 +164,25 @@ def test_wrong_files_are_named(files: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="test.parquet has no column 'text'; it has prompt"):
         changed = recipe.model_dump() | {"decontaminate": leaks}
         question_set(QuestionSetRecipe(**changed), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())  # before anything was asked
     nobody = recipe.model_dump() | {"gate": {"total": 9.0}}
-    with pytest.raises(InputError, match="no question is left of 5 documents"):
+    with pytest.raises(InputError, match="no question is left: 5 documents, 0 .* low_total"):
         question_set(QuestionSetRecipe(**nobody), tmp_path, progress=False)
+    ledger = pq.read_table(tmp_path / "ledger.parquet")
+    assert "low_total" in ledger["reason"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ({"total": 9.5}, "a total has 9 points at most, not 9.5"),
+        ({"minimum": {"complexity": 3.0}}, "complexity has 2 points at most, not 3"),
+        ({"minimum": {"colour": 1.0}}, "there is no criterion 'colour'"),
+    ],
+)
+def test_a_gate_that_nothing_passes(
+    files: Path, gate: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    recipe = read_question_set_recipe(files / "recipe.yaml", gate=gate)
+    with pytest.raises(InputError, match=words):
+        question_set(recipe, tmp_path, progress=False)

@@ -39,7 +39,6 @@ from statllm.cli.watermark import watermark
 from statllm.cli.winrate import winrate
 
 
-
 class _Verbs(TyperGroup):
     """A group that says what its verbs do in whole sentences, where click cuts them."""
 
@@ -99,15 +98,15 @@ app.command()(audit_judge)
 app.command()(questions)
 app.command()(judge_lessons)
 app.command()(judge_limits)
-for group in (
-    conformal,
-    select,
-    prompts,
-    watermark,
-    contamination,
-    distill,
-    probe,
-    criteria,
-    journey,
-):
-    app.add_typer(group, cls=_Verbs)
+for name, group in {
+    "conformal": conformal,
+    "select": select,
+    "prompts": prompts,
+    "watermark": watermark,
+    "contamination": contamination,
+    "distill": distill,
+    "probe": probe,
+    "criteria": criteria,
+    "journey": journey,
+}.items():
+    app.add_typer(group, name=name, cls=_Verbs)

@@ -26,8 +26,8 @@ SETS = ("plain", "reworded", "renamed", "longer", "misled", "irrelevant")
 UNITS = {
     "right": "share of problems", "tokens": "tokens of an answer",
     "right, new names": "share of problems", "right, longer": "share of problems",
-    "same answer, other words": "share of problems", "swayed": "share of problems",
-    "distracted": "share of problems", "right when misled": "share of problems",
+    "same answer, other words": "share of problems", "swayed": "difference of shares",
+    "distracted": "difference of shares", "right when misled": "share of problems",
 }  # fmt: skip
 MOST_TOKENS = 120
 

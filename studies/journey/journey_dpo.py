@@ -106,7 +106,8 @@ def interaction(scores: Mapping[str, Scores], units: Mapping[str, str]) -> Resul
         measure: {name: arms[a] - arms[b] for name, (a, b) in GAINS.items()}
         for measure, arms in scales.items()
     }
-    units = dict(units) | {"sampled right, log odds": "nats"}
+    units = {measure: f"difference of {unit}" for measure, unit in units.items()}
+    units["sampled right, log odds"] = "nats"
     return compare_scores(gains, INTERACTIONS, units, name="journey-interaction")
 
 

@@ -23,7 +23,7 @@ BY_SCALE = {"violations": "share of answers", "wins": "share of answers", "words
 #: of answers to the scaled one, over .9 to .1; *shortened*: words at scale 1 less those at .1.
 #: Both are 0 for a model that doesn't read the number.
 OVER_SCALES = {
-    "violations": "share of answers", "wins": "share of answers", "obeyed": "share of answers",
+    "violations": "share of answers", "wins": "share of answers", "obeyed": "difference of shares",
     "shortened": "words",
 }  # fmt: skip
 CONTRASTS = (

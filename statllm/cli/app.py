@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from statllm._version import __version__
 from statllm.cli.audit_judge import audit_judge
@@ -35,26 +34,16 @@ from statllm.cli.score import score
 from statllm.cli.select import select
 from statllm.cli.train import train
 from statllm.cli.train_reward import train_reward
+from statllm.cli.verbs import Verbs
 from statllm.cli.watermark import watermark
 from statllm.cli.winrate import winrate
-
-
-class _Verbs(TyperGroup):
-    """A group that says what its verbs do in whole sentences, where click cuts them."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the verbs."""
-        for verb in self.commands.values():
-            verb.short_help = (verb.help or "").partition("\n\n")[0]
-        super().format_commands(ctx, formatter)
-
 
 app = typer.Typer(
     name="statllm",
     help="The statistics of what language models say, and training data chosen by them.",
     no_args_is_help=True,
     add_completion=False,
-    cls=_Verbs,
+    cls=Verbs,
     rich_markup_mode=None,  # rich's columns cut the names of options at 80 columns
     pretty_exceptions_enable=False,
 )
@@ -98,8 +87,8 @@ app.command()(audit_judge)
 app.command()(questions)
 app.command()(judge_lessons)
 app.command()(judge_limits)
+app.add_typer(conformal, name="conformal")  # a group of its own kind
 for name, group in {
-    "conformal": conformal,
     "select": select,
     "prompts": prompts,
     "watermark": watermark,
@@ -109,4 +98,4 @@ for name, group in {
     "criteria": criteria,
     "journey": journey,
 }.items():
-    app.add_typer(group, name=name, cls=_Verbs)
+    app.add_typer(group, name=name, cls=Verbs)

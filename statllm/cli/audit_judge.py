@@ -147,7 +147,7 @@ def _print(title: str, audit: JudgeAudit) -> None:
     head = f"{title}: {audit.n_verdicts} verdicts on {audit.n_pairs} pairs{unread}"
     out = console()
     out.print(head, style="bold", markup=False)
-    out.print(table_of("", names, rows))
+    out.print(table_of("", names, rows, wrap=("figure",)))
 
 
 def _explain(audits: Iterable[JudgeAudit]) -> None:

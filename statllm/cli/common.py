@@ -113,7 +113,11 @@ def printable(text: str) -> str:
     """Return what a user gave as text to print: no markup, no half of a surrogate pair."""
     from rich.markup import escape
 
-    return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return escape(_encodable(text))
+
+
+def _encodable(text: object) -> str:
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def console() -> Console:
@@ -139,11 +143,11 @@ def table_of(
     from rich.table import Table
 
     names = list(columns)
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[*map(_encodable, row)] for row in rows]
     around = 3 * len(names) + 1  # a space on both sides of a cell, and the box
     widths = _widths(names, cells, wrap, console().width - around)
     table = Table(
-        title=escape(title),
+        title=printable(title),
         box=SIMPLE,
         title_justify="left",
         title_style="bold",
@@ -189,8 +193,8 @@ def estimates(title: str, figures: Iterable[Any], level: float = 0.95) -> Table:
     for figure in listed:
         interval = interval_text(figure, level)
         rows.append((figure.name, f"{figure.value:.4f}", interval, figure.n, figure.unit))
-    head = f"{100 * level:g} % interval"
-    table = table_of(title, ("figure", "value", head, "n", "unit"), rows)
+    columns = ("figure", "value", f"{100 * level:g} % interval", "n", "unit")
+    table = table_of(title, columns, rows, wrap=("figure", "unit"))
     methods = dict.fromkeys(figure.interval(level).method for figure in listed)
     table.caption = f"intervals: {', '.join(methods)}"
     table.caption_justify = "left"

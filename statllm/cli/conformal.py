@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from statllm.cli.calibration_rows import AsJson, say_json
 from statllm.cli.columns import VERDICTS, numbers, verdicts
 from statllm.cli.common import conditions, console
 from statllm.cli.conformal_claims import claims
 from statllm.cli.conformal_sets import sets
+from statllm.cli.verbs import Verbs
 from statllm.errors import InputError
 
 Guarantee = Literal["fdr", "accuracy", "fact-test"]
 
 
-class _AnswersFirst(TyperGroup):
+class _AnswersFirst(Verbs):
     """A file where a verb could stand means `answers`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -82,7 +82,7 @@ def answers(
 
         statllm conformal answers scores.parquet -o decided.parquet --alpha 0.1
 
-        statllm conformal answers scores.parquet -o d.parquet --guarantee fact-test --delta 0.1
+        statllm conformal answers scores.parquet -o d.parquet --delta 0.1 --guarantee fact-test
     """
     import numpy as np
     import pyarrow as pa

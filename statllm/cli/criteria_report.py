@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statllm.cli.common import console, estimates, printable, table_of
+from statllm.cli.common import console, estimates, table_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,7 @@ def print_evaluation(result: Evaluation, n: int, source: Path) -> None:
     ]  # fmt: skip
     if result.from_examples.n:
         figures.append(result.from_examples)
-    out.print(estimates(f"{printable(str(source))}: {n} findings", figures))
+    out.print(estimates(f"{source}: {n} findings", figures))
     # two tables: one has no room for the criteria in 80 columns
     claims = [
         (one.criterion, one.precision.n, f"{one.precision.value:.3f}",
@@ -51,7 +51,7 @@ def print_derived(guideline: Guideline, ledger: pa.Table, output: Path) -> None:
     out = console()
     out.print(
         table_of(
-            f"{printable(str(output))}: {len(guideline.aspects)} aspects",
+            f"{output}: {len(guideline.aspects)} aspects",
             ("criteria", "n"),
             rows,
         )
@@ -69,7 +69,7 @@ def print_findings(findings: pa.Table, output: Path) -> None:
     ):
         counts[reason if met is None else words[met]] += 1
     rows = [(name, n, REASONS.get(name, "")) for name, n in counts.most_common()]
-    title = f"{printable(str(output))}: {findings.num_rows} findings"
+    title = f"{output}: {findings.num_rows} findings"
     console().print(table_of(title, ("verdict", "n", "why"), rows, wrap=("why",)))
 
 

@@ -137,7 +137,7 @@ def run(
 
         statllm probe run ./my-model problems.parquet -o probes.json --figure probes.png
 
-        statllm probe run lab lab:test --limit 200 --before "\\nA:" --max-new-tokens 80
+        statllm probe run lab lab:test --limit 200 --max-new-tokens 80 --before "\\nA:"
     """
     from statllm.distill import compare_probe, probe_prompts
     from statllm.generations import Generations

@@ -19,7 +19,6 @@ from statllm.cli.common import (
     estimates,
     interval_text,
     mapping,
-    printable,
     table_of,
     write_json,
 )
@@ -140,7 +139,7 @@ def questions(
 
         draw(sets, names, labels, level, figure)
     for name, found in zip(names, figures, strict=True):
-        console().print(estimates(printable(name), found, level))
+        console().print(estimates(name, found, level))
     if compared:
         _print(compared, names, level)
 

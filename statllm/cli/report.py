@@ -14,8 +14,6 @@ from statllm.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_TABLES = "Of a table"
-
 
 def report(
     sources: Annotated[
@@ -37,14 +35,12 @@ def report(
         typer.Option(
             help="Column, larger is surer; '-loss' turns its sign; may be repeated. Default: the "
             "columns that `statllm score` writes.",
-            rich_help_panel=_TABLES,
         ),
     ] = None,
     correct: Annotated[
         str | None,
         typer.Option(
             help=f"Column of 0/1; default: the first of {', '.join(VERDICTS)}.",
-            rich_help_panel=_TABLES,
         ),
     ] = None,
     cluster: Annotated[
@@ -52,31 +48,28 @@ def report(
         typer.Option(
             help="Column: rows with the same value may depend on each other. Default: prompt_id, "
             "where several rows share one.",
-            rich_help_panel=_TABLES,
         ),
     ] = None,
     alpha: Annotated[
         float | None,
         typer.Option(
             help="A threshold is sought above which at most this share is wrong, 0.1 if not given;",
-            rich_help_panel=_TABLES,
         ),
     ] = None,
     delta: Annotated[
         float | None,
-        typer.Option(
-            help="with probability 1 - delta, 0.05 if not given.", rich_help_panel=_TABLES
-        ),
+        typer.Option(help="with probability 1 - delta, 0.05 if not given."),
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(help="COLUMN=VALUE: only these rows.", rich_help_panel=_TABLES),
+        typer.Option(help="COLUMN=VALUE: only these rows."),
     ] = None,
 ) -> None:
     """Write one self-contained HTML page.
 
     On runs: accuracy, training, what was selected. On a table: which score tells right answers
-    from wrong ones, what keeping the surest gains, which confidences can be believed.
+    from wrong ones, what keeping the surest gains, which confidences can be believed. All
+    options but --output are for tables.
 
     Examples:
 

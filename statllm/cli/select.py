@@ -77,7 +77,7 @@ _HELP = {
 
         statllm select tpo rewards.parquet -o pairs.parquet --ledger ledger.parquet --rho auto
 
-        statllm select tpo rewards.parquet -o pairs.parquet --rho .2 --response-part "<R>"
+        statllm select tpo rewards.parquet -o pairs.parquet --response-part "<R>" --rho .2
     """,
     "self-score": """Best against worst by a score, where the best is good enough.
 
@@ -105,8 +105,8 @@ _HELP = {
 
     Examples:
 
-        statllm select rip rewards.parquet -o pairs.parquet --rejected-reward-quantile .5 \
---rejected-length-quantile .5 --gap-quantile .5
+        statllm select rip rewards.parquet -o pairs.parquet --gap-quantile .5 \
+--rejected-length-quantile .5 --rejected-reward-quantile .5
     """,
 }
 

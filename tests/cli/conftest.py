@@ -16,9 +16,12 @@ def statllm(
 ) -> Callable[..., tuple[int, str, str]]:
     """Run `statllm ARGUMENTS`; returns (exit code, standard output, standard error)."""
 
-    def run(*arguments: object) -> tuple[int, str, str]:
+    def run(*arguments: object, columns: int | None = 400) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["statllm", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "400")  # no line is folded
+        if columns is None:
+            monkeypatch.delenv("COLUMNS", raising=False)
+        else:
+            monkeypatch.setenv("COLUMNS", str(columns))  # at 400 no line is folded
         with pytest.raises(SystemExit) as stopped:
             main()
         out = capsys.readouterr()

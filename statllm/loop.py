@@ -11,8 +11,9 @@ from pathlib import Path
 
 from statllm.errors import InputError
 from statllm.files import read_json, sha256, write_json, write_parquet, write_text
+from statllm.launch import launcher
 from statllm.processes import StageProcesses
-from statllm.recipe import Recipe, dump_recipe
+from statllm.recipe import Recipe, dump_recipe, read_recipe
 from statllm.stages import Run, adopt, check_sources, execute, is_complete
 
 #: Called before and after each stage: (iteration, stage, state), state one of
@@ -37,8 +38,9 @@ def run(
     ----------
     recipe : Recipe
     folder : str or Path
-        Made if missing. If it holds a run already, that must be of the same recipe; complete
-        stages are not redone, an incomplete one goes on from its last shard or checkpoint.
+        Made if missing. If it holds a run already, that must be of the same recipe, but for
+        `launch`; complete stages are not redone, an incomplete one goes on from its last shard or
+        checkpoint.
     reuse : sequence of paths, optional
         Other runs; a stage with the same settings and inputs is copied from them.
     isolate : bool
@@ -57,13 +59,15 @@ def run(
     Raises
     ------
     InputError
-        If a file of problems is missing, the folder holds another recipe's run, another process
-        works in it, or a stage refuses its input.
+        If a file of problems or the launcher is missing, the folder holds another recipe's run,
+        another process works in it, or a stage refuses its input.
     RuntimeError
         If a stage's process fails.
     """
     tell = listener or (lambda iteration, stage, state: None)
     check_sources(recipe)
+    if recipe.launch is not None:
+        launcher(recipe.launch)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -92,18 +96,23 @@ def run(
 
 
 def _write_recipe(recipe: Recipe, folder: Path) -> None:
-    """Store the resolved recipe; another one in the same folder is refused, by its first key."""
+    """Store the resolved recipe; another one in the same folder is refused, by its first key.
+
+    `launch` decides nothing: who gets more GPUs goes on with the same run.
+    """
     path, text = folder / "run.yaml", dump_recipe(recipe)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise InputError(
-            f"{folder} holds a run of another recipe ({_first_difference(path, text)}); "
-            "choose another folder, or remove that one"
-        )
+    if path.exists():
+        known = dump_recipe(read_recipe(path, launch=recipe.launch))
+        if known != text:
+            raise InputError(
+                f"{folder} holds a run of another recipe ({_first_difference(known, text)}); "
+                "choose another folder, or remove that one"
+            )
     write_text(text, path)
 
 
-def _first_difference(path: Path, text: str) -> str:
-    old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
+def _first_difference(known: str, text: str) -> str:
+    old, new = known.splitlines(), text.splitlines()
     for there, here in zip(old, new, strict=False):
         if there != here:
             return f"there '{there.strip()}', here '{here.strip()}'"

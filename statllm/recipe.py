@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from statllm.errors import InputError
 from statllm.files import read_yaml
 from statllm.lab.reward_settings import LabRewards
+from statllm.launch import Launch
 from statllm.sampling.extra import ExtraSampling
 from statllm.sampling.new_problems import NewProblems
 from statllm.sampling.settings import SamplingSettings
@@ -183,6 +184,7 @@ class Recipe(_Part):
         None, description="Choose the number of training steps on held-out problems."
     )
     training: PreferenceSettings
+    launch: Launch = None
     evaluation: Evaluation
     iterations: Annotated[list[dict[str, Any]], Field(min_length=1)]
 

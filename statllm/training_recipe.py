@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from statllm.errors import InputError
 from statllm.files import read_yaml
+from statllm.launch import Launch
 from statllm.training import PreferenceSettings, SFTSettings
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
@@ -48,6 +49,7 @@ class TrainingRecipe(BaseModel):
     )
     iteration: int = Field(1, ge=1, description="Of the preset.")
     training: dict[str, Any] = Field(default_factory=dict)
+    launch: Launch = None
 
     def settings(self) -> PreferenceSettings | SFTSettings:
         """Return the settings of the training.

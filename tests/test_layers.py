@@ -26,6 +26,7 @@ LAYERS = [
         "processes",
         "loop",
         "journey",
+        "launch",
     },
     {"distill", "report", "integrations", "experiment"},
     {"cli"},

@@ -160,7 +160,7 @@ def _training(path: Path, folder: Path, seed: int | None) -> None:
     say = console().print if first_process() else lambda line: None
     models = [resolve_model(name) for name in (recipe.model, recipe.reference) if name]
     data = [name for name in (recipe.data, recipe.eval) if name]
-    decides = recipe.model_dump(exclude={"output", "curve"})
+    decides = recipe.model_dump(exclude={"output", "curve", "launch"})
     Phases(folder.parent, say).run(
         folder.name, [*models, *data], decides, [folder.name], lambda: train_recipe(recipe, folder)
     )

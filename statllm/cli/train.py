@@ -10,6 +10,7 @@ import typer
 from statllm.cli.common import console
 from statllm.cli.settings import validated, with_settings
 from statllm.errors import InputError
+from statllm.launch import train_under
 from statllm.training import PreferenceSettings
 
 if TYPE_CHECKING:
@@ -97,23 +98,17 @@ def train(
 def train_recipe(recipe: TrainingRecipe, output: Path) -> str:
     """Train as a recipe says, and return what there is to say."""
     from statllm.stages import resolve_model
-    from statllm.training import train_preference, train_sft
 
-    chosen = recipe.settings()
-    start = resolve_model(recipe.model)
-    if isinstance(chosen, PreferenceSettings):
-        reference = None if recipe.reference is None else resolve_model(recipe.reference)
-        summary = train_preference(
-            start,
-            recipe.data,
-            output,
-            chosen,
-            reference=reference,
-            held_out=recipe.eval,
-            curve=recipe.curve,
-        )
-    else:
-        summary = train_sft(start, recipe.data, output, chosen, curve=recipe.curve)
+    summary = train_under(
+        recipe.launch,
+        resolve_model(recipe.model),
+        recipe.data,
+        output,
+        recipe.settings(),
+        curve=recipe.curve,
+        reference=None if recipe.reference is None else resolve_model(recipe.reference),
+        held_out=recipe.eval,
+    )
     return said(output, summary, "pairs" if recipe.kind == "preference" else "examples")
 
 

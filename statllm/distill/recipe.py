@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from statllm.distill.chains import ChainSettings
 from statllm.distill.filters import ProblemFilters
 from statllm.distill.reformat import ReformatSettings
+from statllm.launch import Launch
 from statllm.recipe import Evaluation, Problems
 from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.settings import ScoringSettings
@@ -69,6 +70,7 @@ class DistillRecipe(_Part):
         SFTSettings(), description="Training on short solutions; null leaves the stage out."
     )
     stage_2: SFTSettings = Field(SFTSettings(), description="Training on the teacher's chains.")
+    launch: Launch = None
     evaluation: StudentEvaluation | None = None
 
 

@@ -19,6 +19,7 @@ from statllm.errors import InputError
 from statllm.estimators.comparison import mean_estimate
 from statllm.files import read_parquet, write_parquet, write_text
 from statllm.generations import Generations
+from statllm.launch import launcher, train_under
 from statllm.ledger import with_dropped
 from statllm.phases import Phases, Plan
 from statllm.sampling.settings import CALL_SETTINGS, SamplingSettings
@@ -51,6 +52,8 @@ def run_distill(
     """
     import yaml
 
+    if recipe.launch is not None:
+        launcher(recipe.launch)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
@@ -169,12 +172,10 @@ class _Run:
         self.phases.run("chains", [samples], settings, _with_ledger("chains"), keep)
 
     def _train(self, name: str, start: Path, data: str, settings: SFTSettings) -> Path:
-        from statllm.training import train_sft
-
         examples = self.out / f"{data}.parquet"
 
         def make() -> str:
-            done = train_sft(start, examples, self.out / name, settings)
+            done = train_under(self.recipe.launch, start, examples, self.out / name, settings)
             return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
 
         self.phases.run(name, [start, examples], settings.model_dump(), [name], make)

@@ -12,6 +12,7 @@ from statllm.journey.extract import ExtractSettings
 from statllm.journey.pairs import JourneyPairsSettings
 from statllm.journey.rewards import RewardSettings
 from statllm.journey.search import SearchSettings
+from statllm.launch import Launch
 from statllm.recipe import Evaluation, Problems
 from statllm.sampling.settings import SamplingSettings
 from statllm.scoring.settings import ScoringSettings
@@ -70,6 +71,7 @@ class JourneyRecipe(_Part):
     rewriting: SamplingSettings = SamplingSettings(temperature=0.0, max_new_tokens=4096)
     training: SFTSettings = SFTSettings(epochs=3)
     pairs: PairsPhase | None = None
+    launch: Launch = None
     scoring: ScoringSettings = ScoringSettings()
     evaluation: Evaluation | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statllm.files import write_text
 from statllm.journey.extract import extract
@@ -14,8 +14,15 @@ from statllm.journey.recipe import Format, JourneyRecipe, PairsPhase, format_exa
 from statllm.journey.rewards import open_reward
 from statllm.journey.search import search
 from statllm.journey.tree import read_trees
+from statllm.launch import launcher, train_under
 from statllm.phases import Phases, Plan
 from statllm.sampling.settings import SamplingSettings
+from statllm.training.settings import PreferenceSettings, SFTSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from statllm.training import TrainingSummary
 
 
 def run_journey(
@@ -41,6 +48,8 @@ def run_journey(
     """
     import yaml
 
+    if recipe.launch is not None:
+        launcher(recipe.launch)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
@@ -78,12 +87,8 @@ class _Run:
         return model
 
     def _format(self, start: Path, phase: Format) -> Path:
-        from statllm.training import train_sft
-
         def make() -> str:
-            done = train_sft(
-                start, format_examples(phase), self.out / "format", phase.training, progress=False
-            )
+            done = self._train(start, format_examples(phase), "format", phase.training)
             return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
 
         self.phases.run("format", [start, phase.data], phase.model_dump(), ["format"], make)
@@ -110,8 +115,6 @@ class _Run:
         return out
 
     def _long(self, start: Path, trees: Path) -> Path:
-        from statllm.training import train_sft
-
         recipe = self.recipe
         examples, ledger = self.out / "examples.parquet", self.out / "ledger.parquet"
 
@@ -122,7 +125,7 @@ class _Run:
             return ", ".join(f"{reason} {count}" for reason, count in found.counts().items())
 
         def make() -> str:
-            done = train_sft(start, examples, self.out / "sft", recipe.training, progress=False)
+            done = self._train(start, examples, "sft", recipe.training)
             return f"{done.n_pairs} of {done.n_input} examples, {done.n_steps} steps"
 
         settings = recipe.model_dump(include={"extract", "rewrite", "rewriting"})
@@ -136,7 +139,6 @@ class _Run:
         from statllm.sampling import sample
         from statllm.scoring import score
         from statllm.stages import load_problems
-        from statllm.training import train_preference
 
         samples, pairs = self.out / "samples.parquet", self.out / "pairs.parquet"
         ledger = self.out / "pairs-ledger.parquet"
@@ -154,7 +156,7 @@ class _Run:
             return found.summary()
 
         def make() -> str:
-            done = train_preference(start, pairs, self.out / "dpo", phase.training, progress=False)
+            done = self._train(start, pairs, "dpo", phase.training)
             return f"{done.n_pairs} of {done.n_input} pairs, {done.n_steps} steps"
 
         drawn = phase.model_dump(include={"problems", "sampling"})
@@ -166,6 +168,16 @@ class _Run:
         )
         self.phases.run("dpo", [start, pairs], phase.training.model_dump(), ["dpo"], make)
         return self.out / "dpo"
+
+    def _train(
+        self,
+        start: Path,
+        data: pa.Table | Path,
+        name: str,
+        settings: SFTSettings | PreferenceSettings,
+    ) -> TrainingSummary:
+        out = self.out / name
+        return train_under(self.recipe.launch, start, data, out, settings, progress=False)
 
     def _evaluate(self, phase: str, model: Path) -> None:
         from statllm.evaluation import evaluate, evaluation_metrics

@@ -15,6 +15,7 @@ from statllm.errors import InputError
 from statllm.estimators.comparison import mean_estimate
 from statllm.estimators.proportions import proportion
 from statllm.files import link_folder, read_json, read_parquet, sha256, write_json, write_parquet
+from statllm.launch import train_under
 from statllm.ragged import BoolArray, FloatArray
 from statllm.results import Estimate
 from statllm.stages.problems import load_problems, problem_file
@@ -40,8 +41,6 @@ def chosen_step(path: Path) -> int:
 
 
 def _choose(run: Run, iteration: int) -> dict[str, int]:
-    from statllm.training import train_preference
-
     settings = run.settings(iteration)
     choice = settings.choice
     assert choice is not None
@@ -58,7 +57,14 @@ def _choose(run: Run, iteration: int) -> dict[str, int]:
     trial, about = work / "model", work / "trial.json"
     if not about.exists():  # written last: a model without it may lack steps
         training = settings.training.model_copy(update={"keep_every": choice.every})
-        made = train_preference(run.model(iteration - 1), rest, trial, training, curve=work / CURVE)
+        made = train_under(
+            run.recipe.launch,
+            run.model(iteration - 1),
+            rest,
+            trial,
+            training,
+            curve=work / CURVE,
+        )
         write_json({"pairs": made.n_pairs}, about)
     n_pairs = read_json(about)["pairs"]
     folders = {int(path.name.removeprefix("step_")): path for path in kept_steps(trial)}

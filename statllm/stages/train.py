@@ -6,14 +6,13 @@ import shutil
 from typing import Any
 
 from statllm.files import link_folder, read_parquet
+from statllm.launch import train_under
 from statllm.stages.choose import CHOSEN, CURVE, STEPS, chosen_step
 from statllm.stages.run_folder import Run
 from statllm.stages.stage import Inputs, Stage, always
 
 
 def _train(run: Run, iteration: int) -> dict[str, int]:
-    from statllm.training import train_preference
-
     settings = run.settings(iteration)
     training, choice = settings.training, settings.choice
     curve = run.path(iteration, "training.parquet")
@@ -22,7 +21,8 @@ def _train(run: Run, iteration: int) -> dict[str, int]:
         if not choice.retrain:
             return _take_over(run, iteration, step)
         training = training.model_copy(update={"max_steps": step})
-    summary = train_preference(
+    summary = train_under(
+        run.recipe.launch,
         run.model(iteration - 1),
         run.path(iteration, "pairs.parquet"),
         run.path(iteration, "model"),

@@ -134,6 +134,9 @@ def open_partial(
     kind = type(settings).__name__
     decides = settings.model_dump(mode="json", exclude=_INDIFFERENT)
     wanted = {"kind": kind, **inputs, **decides}
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1:  # each has written its part of a checkpoint
+        wanted["processes"] = size
     path = folder / "request.json"
     if folder.exists():
         sweep_temporary(folder)

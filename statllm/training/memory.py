@@ -219,7 +219,7 @@ def check_memory(
         f"{found.weights / _GIB:.1f} weights, {found.gradients / _GIB:.1f} gradients, "
         f"{found.optimizer / _GIB:.1f} optimizer, {found.reference / _GIB:.1f} reference, "
         f"{found.passing / _GIB:.1f} activations; try "
-        f"{', '.join(tries) or 'a smaller model'}"
+        f"{', '.join(tries) or 'a smaller model'}, or FSDP on several GPUs (a recipe's `launch`)"
     )
 
 

@@ -47,7 +47,8 @@ circuit is 98 % of the score, not 90 %, since the smaller one was far from the m
 rate of preference collapse is from pairs of another seed. Nothing else was tuned.
 
 `python studies/overview/study.py` makes all of them, and `python studies/overview/PAGE.py` one, in
-`runs/overview`; `--quick` uses little data. All needs nothing but this repository. The survey's
+`runs/overview`; it takes about a quarter of an hour of a core, `--quick`, on little data, one or
+two minutes. All needs nothing but this repository. The survey's
 other topics are elsewhere: uncertainty scores in [uncertainty](../uncertainty), stopping in
 [stopping](../stopping), rankings and tests in [validity](../validity). Not covered: scaling laws,
 sparse autoencoders, unlearning of a real model, the survey's medicine.

@@ -97,6 +97,7 @@ def gap(one: Path, two: Path) -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.slow
 def test_killed_in_two_processes_a_run_goes_on_and_gives_what_one_gives(
     alone: Run, tmp_path: Path
 ) -> None:

@@ -287,6 +287,7 @@ def test_processes_and_one_process_give_the_same(
     )
 
 
+@pytest.mark.slow
 def test_fresh_interpreters_and_forks_give_the_same(finished: Path, tmp_path: Path) -> None:
     short = make_recipe({**TINY, "iterations": [{}]})
     for fork in (True, False):

@@ -104,6 +104,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_run_goes_on(pairs: Path, tmp_path: Path) -> None:
     """Files end at a limit, as on a disk that is full; then there is room again."""
     import resource

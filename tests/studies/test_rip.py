@@ -179,6 +179,7 @@ def test_the_recipe_of_self_rip_has_the_papers_settings() -> None:
     assert recipe.iteration(1).selection.resolved().missing == "drop"
 
 
+@pytest.mark.slow
 def test_the_writers_questions_are_as_spoilt_as_their_examples(writing: ModuleType) -> None:
     """The shipped writer itself; what is spoilt, the pool says of examples, the reader of texts."""
     pool = corrupted_pool(120, seed=9)

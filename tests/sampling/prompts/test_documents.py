@@ -130,12 +130,12 @@ def test_from_documents_to_questions(
     rate = PromptTemplate("rate", 1, "rubric", "", "Rate {document}")
     ask = PromptTemplate("ask", 1, "back_translation", "", "Ask {document}")
     ratings = {
-        "good": points(),
+        "good": points(reasoning=2),
         "wrong": points(correctness=0),
         "easy": points(complexity=0),
         "short": points(reasoning=-1),
         "odd": "no idea",
-        "mute": points(),
+        "mute": points(reasoning=2),
     }
     says = {f"Rate {name}": text for name, text in ratings.items()}
     for name in ("good", "wrong"):
@@ -183,8 +183,8 @@ def test_from_documents_to_questions(
     assert run(Gate(total=6)).ledger.equals(made.ledger)
     assert ratings_file.stat().st_ino == before  # documents aren't rated again
     assert run().counts()["low_complexity"] == 1
-    nobody = run(Gate(minimum={"completeness": 3}))
-    assert nobody.counts() == {"kept": 0, "low_completeness": 5, "rubric_no_json": 1}
+    nobody = run(Gate(minimum={}, total=9))
+    assert nobody.counts() == {"kept": 0, "low_total": 5, "rubric_no_json": 1}
     assert nobody.questions.num_rows == 0
 
 

@@ -101,15 +101,29 @@ def _bool_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Cast lists of 0 and 1 to lists of false and true; NaN is null, another number an error."""
     array = pa.chunked_array(column.chunks, column.type).combine_chunks()
     values = array.flatten()
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), None, values)
-    wrong = pc.fill_null(pc.invert(pc.is_in(values, pa.array([0, 1], values.type))), False)
-    wrong = pc.and_(wrong, values.is_valid())
-    if pc.any(wrong).as_py():
-        place = pc.index(wrong, True).as_py()
+    found, place = zero_or_one(values)
+    if place is not None:
         row = int(np.searchsorted(_ends(array), place, side="right"))
         raise InputError(f"column '{name}' is {values[place]} in row {row}, not 0, 1 or null")
-    return _relisted(array, values.cast(pa.bool_()))
+    return _relisted(array, found)
+
+
+def zero_or_one(values: pa.Array) -> tuple[pa.Array, int | None]:
+    """Return 0 and 1 as false and true, and the place of the first value that is neither.
+
+    NaN is null. Arrow's own cast takes 2, .5 and NaN for true.
+    """
+    if pa.types.is_boolean(values.type) or pa.types.is_null(values.type):
+        return values.cast(pa.bool_()), None
+    wrong = values.is_valid()
+    if _is_number(values.type):
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(pc.is_nan(values), None, values)
+        known = pc.is_in(values, pa.array([0, 1], values.type))
+        wrong = pc.and_(pc.invert(known), values.is_valid())
+    if pc.any(wrong).as_py():
+        return pa.nulls(len(values), pa.bool_()), pc.index(wrong, True).as_py()
+    return values.cast(pa.bool_()), None
 
 
 def _is_number(kind: pa.DataType) -> bool:

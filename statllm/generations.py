@@ -39,6 +39,28 @@ SAMPLE_COLUMNS: Mapping[str, str] = {
 TEXT_COLUMNS = ("prompt_id", "reference")
 
 
+def is_prompt(value: Any) -> bool:
+    """Whether this is text, or messages of role and content, at least one.
+
+    Examples
+    --------
+    >>> is_prompt("2 + 2?"), is_prompt([{"role": "user", "content": "2 + 2?"}]), is_prompt([])
+    (True, True, False)
+    """
+    if isinstance(value, str):
+        return True
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(turn, dict)
+            and isinstance(turn.get("role"), str)
+            and isinstance(turn.get("content"), str)
+            for turn in value
+        )
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Generations:
     """Prompts and what a model said to each.

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from statllm.errors import InputError
 from statllm.files import atomic, existing_file
+from statllm.generations import is_prompt
 
 #: open: goes on; answer: has a final answer; cut: ran into a limit before its end.
 End = Literal["open", "answer", "cut"]
@@ -205,7 +206,7 @@ def _tree(row: Any) -> Tree:
     if not isinstance(row.get("made_by"), dict | None):
         raise InputError("key 'made_by' must be an object")
     prompt_id = str(row["prompt_id"])
-    if not _is_prompt(row["prompt"]):
+    if not is_prompt(row["prompt"]):
         raise InputError(
             f"prompt_id '{prompt_id}': key 'prompt' must be text, or a list of messages with role "
             "and content"
@@ -232,19 +233,3 @@ def _tree(row: Any) -> Tree:
     reference = row.get("reference")
     reference = None if reference is None else str(reference)
     return Tree(prompt_id, row["prompt"], reference, tuple(nodes), row.get("made_by"))
-
-
-def _is_prompt(value: Any) -> bool:
-    """Whether this is text, or messages."""
-    if isinstance(value, str):
-        return True
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(
-            isinstance(one, dict)
-            and isinstance(one.get("role"), str)
-            and isinstance(one.get("content"), str)
-            for one in value
-        )
-    )

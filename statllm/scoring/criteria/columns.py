@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from statllm._validate import as_text
+from statllm._validate import as_text, zero_or_one
 from statllm.errors import InputError
 
 BOOL, TEXT, WHOLE, BOOLS = pa.bool_(), pa.string(), pa.int64(), pa.list_(pa.bool_())
@@ -21,7 +21,7 @@ def typed(
     ----------
     table : pyarrow.Table
     needed : mapping of str to DataType
-        Numbers may stand for text, and 0 and 1 for false and true.
+        Numbers may stand for text, and 0 and 1 for false and true; NaN is null.
     what : str
         What the table is, for messages.
     optional : tuple of str
@@ -66,11 +66,9 @@ def _column(name: str, column: pa.ChunkedArray, kind: pa.DataType, what: str) ->
 
 
 def _bools(name: str, column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
-    """Arrow would take 2, .5 and NaN for true."""
-    values = column.to_pylist()
-    for row, value in enumerate(values):
-        if value is not None and value not in (0, 1):
-            raise InputError(
-                f"column '{name}' of the {what} is {value!r} in row {row}, not 0, 1, null"
-            )
-    return pa.chunked_array([[None if value is None else bool(value) for value in values]], BOOL)
+    found, row = zero_or_one(column.combine_chunks())
+    if row is not None:
+        raise InputError(
+            f"column '{name}' of the {what} is {column[row].as_py()!r} in row {row}, not 0, 1, null"
+        )
+    return pa.chunked_array([found])

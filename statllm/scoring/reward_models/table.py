@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from statllm.errors import InputError
 from statllm.estimators.reward_gaps import RewardGaps, ensemble_gaps, laplace_gaps
-from statllm.generations import SAMPLE_COLUMNS, Generations
+from statllm.generations import SAMPLE_COLUMNS, Generations, is_prompt
 from statllm.ragged import Ragged
 from statllm.scoring.reward_models.laplace import RewardLaplace
 from statllm.scoring.reward_models.model import RewardModel
@@ -137,7 +137,7 @@ def _texts(generations: Generations) -> tuple[list[Any], list[str], Ragged]:
         zip(generations.column("prompt").to_pylist(), column.to_pylist(), strict=True)
     ):
         where = f"in row {row} (prompt_id '{ids[row]}')"
-        if texts and not _is_prompt(prompt):
+        if texts and not is_prompt(prompt):
             raise InputError(f"column 'prompt' is neither text nor messages {where}")
         if None in texts:
             raise InputError(f"column 'response' has a null {where}: it can't be given a reward")
@@ -145,22 +145,6 @@ def _texts(generations: Generations) -> tuple[list[Any], list[str], Ragged]:
         responses.extend(texts)
     rows = Ragged.from_lengths(np.zeros(len(responses)), list_lengths(column))
     return prompts, responses, rows
-
-
-def _is_prompt(prompt: Any) -> bool:
-    """Whether it's text, or messages of role and content, at least one."""
-    if isinstance(prompt, str):
-        return True
-    return (
-        isinstance(prompt, list)
-        and bool(prompt)
-        and all(
-            isinstance(turn, dict)
-            and isinstance(turn.get("role"), str)
-            and isinstance(turn.get("content"), str)
-            for turn in prompt
-        )
-    )
 
 
 def _nullable(values: NDArray[np.float64]) -> pa.Array:

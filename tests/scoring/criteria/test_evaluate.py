@@ -137,7 +137,6 @@ def test_wrong_truths_and_findings_are_named() -> None:
         read_truth(pa.table({**one, "text_place": ["x"]}))
     for name, wrong, message in (
         ("met", ["no"], "'met' of the findings is 'no' in row 0"),
-        ("met", [float("nan")], "'met' of the findings is nan in row 0"),
         ("helpful", [2], "'helpful' of the findings is 2 in row 0"),
         ("in_text", ["x"], "'in_text' of the findings holds string"),
         ("text_place", [0.5], "'text_place' of the findings holds double"),
@@ -157,6 +156,9 @@ def test_verdicts_may_be_numbers() -> None:
         table.column_names.index("met"), "met", table["met"].cast(pa.int64())
     )
     assert evaluate(numbers, truth).to_frame().equals(evaluate(table, truth).to_frame())
+    known = pa.table({"text_id": ["s", "t"], "criterion": ["a/One"] * 2, "met": [1.0, np.nan]})
+    met = [one.met for one in read_truth(known).values()]
+    assert met == [True, None]
 
 
 def answered(said: dict[tuple[str, int], list[list[Finding]]]) -> pa.Table:
